@@ -1,0 +1,43 @@
+# Everything runs in .venv, made from pinned versions on first use. PYTHON may name any Python 3.11 to 3.13.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench bench-env clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	    || { echo "robustly needs Python 3.11 to 3.13; say make PYTHON=python3.12 ..."; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+demo: $(READY)  ## audit the carried models and say where the reports are
+	$(BIN)/python -m robustly.zoo.demo
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY)  ## formatting, lint, types, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest tests/test_layers.py
+
+format: $(READY)  ## rewrite the code as check wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## run the benchmarks (long; the peers need make bench-env first)
+	$(BIN)/python -m bench pgd
+
+bench-env: $(READY)  ## a separate environment with the peers, for parity tests and benchmarks
+	$(BIN)/python -m bench.peers install
+
+clean:  ## remove the environments and caches
+	rm -rf $(VENV) .bench-env .pytest_cache .ruff_cache .hypothesis build

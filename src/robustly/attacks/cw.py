@@ -1,0 +1,177 @@
+"""The least l2 change that is adversarial, by gradient descent on distance plus a weighted loss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustly.core.errors import UsageError
+from robustly.core.rows import column
+from robustly.core.specs import spec
+from robustly.goals import Goal
+from robustly.oracle.oracle import Loss
+from robustly.steps import Attack, Case
+from robustly.steps.walk import positive, still_open
+from robustly.threats.ball import Ball
+
+INWARD = 0.999999  # how much of the way to its bound a coordinate starts, so that artanh is finite; as the authors do
+NEVER = 1e10  # an upper end of the weight that no bisection reaches
+CHECKS = 10  # early aborts are considered this often
+STALLED = 0.9999  # an objective above this share of the one a check before no longer improves
+
+
+class Weights(NamedTuple):
+    """The weight of the loss in the objective, each (B,): the one in use, and what bisection knows of the right one."""
+
+    now: Tensor
+    low: Tensor
+    high: Tensor
+
+
+class Descent(NamedTuple):
+    """One descent; one row an example.
+
+    w: (B, ...), the point in tanh space. first, second: Adam's moments of it. moving: bool (B,), not aborted. checked:
+    (B,), the objective at the last check. met: bool (B,), some point met the goal with the confidence asked.
+    """
+
+    w: Tensor
+    first: Tensor
+    second: Tensor
+    moving: Tensor
+    checked: Tensor
+    met: Tensor
+
+
+@spec("attack", paper="Carlini & Wagner 2017, arXiv:1608.04644")
+def cw(
+    steps: int = 1000, binary_steps: int = 9, rate: float = 0.01, confidence: float = 0.0, initial_const: float = 1e-3
+) -> Attack:
+    """Minimise the l2 distance plus a weight times the margin, in tanh space, with Adam; bisect the weight.
+
+    It minimises l2 whatever ball it works in, within the ball's per-coordinate bounds, so the domain must be bounded.
+    The least distance is found in L2(inf) with an oracle that presses on: the ledger keeps the nearest point that meets
+    the goal, whatever the confidence. With a finite eps and an oracle that doesn't press on, an example ends at its
+    first point inside. Each example has its own weight and stops its own descent; the authors' code stops the batch.
+    At most binary_steps * steps forward and as many backward passes an example.
+
+    Args:
+        steps: gradient steps of one descent.
+        binary_steps: descents; the weight grows tenfold until one succeeds, and is then bisected.
+        rate: of Adam, in tanh space.
+        confidence: the margin, in scores, by which the goal should be met.
+        initial_const: the first weight.
+
+    Raises:
+        UsageError: a count < 1, rate or initial_const not above 0, confidence < 0; when it runs, a set that isn't a
+            norm ball or has an unbounded domain.
+    """
+    for value, what in ((steps, "steps"), (binary_steps, "binary_steps")):
+        if value < 1:
+            raise UsageError(f"{what} must be at least 1, got {value}.")
+    positive(rate, "rate")
+    positive(initial_const, "initial_const")
+    if not 0 <= confidence < float("inf"):
+        raise UsageError(f"confidence must be a finite number >= 0, got {confidence:g}.")
+
+    def attack(case: Case) -> None:
+        _bounded(case)
+        start = torch.full(case.goal.y.shape, initial_const, device=case.key.device)
+        weights = Weights(start, torch.zeros_like(start), torch.full_like(start, NEVER))
+        for _ in range(binary_steps):
+            case, weights = still_open(case, weights)
+            if not len(case.key):
+                return
+            case, weights, met = descend(case, weights, steps, rate, confidence)
+            weights = bisected(weights, met)
+
+    return attack
+
+
+def descend(case: Case, weights: Weights, steps: int, rate: float, confidence: float) -> tuple[Case, Weights, Tensor]:
+    """One descent with fixed weights: the rows still open, their weights, and whether they met the goal, bool."""
+    loss = hinge(confidence)
+    state = _begin(case)
+    every = max(steps // CHECKS, 1)
+    for index in range(steps):
+        case, (weights, state) = still_open(case, (weights, state))
+        if not state.moving.any():
+            break
+        around = _bounded(case)
+        z, slope = to_inputs(around, state.w)
+        answer = case.oracle.gradient(z, loss, case.goal, where=state.moving)
+        change = z - around.x
+        met = state.moving & (case.goal.margin(answer.scores) <= -confidence)
+        state = state._replace(met=state.met | met)
+        if index % every == 0:
+            state = _checked(state, change.square().flatten(1).sum(1) - weights.now * answer.value)
+        downhill = (2 * change - column(weights.now, change) * answer.grad) * slope
+        state = _adam(state, downhill, rate, index + 1)
+    return case, weights, state.met
+
+
+def hinge(confidence: float) -> Loss:
+    """f6 of the paper, negated: minus the margin, no larger than the confidence, beyond which nothing is gained."""
+
+    def loss(scores: Tensor, goal: Goal) -> Tensor:
+        return -(goal.margin(scores) + confidence).clamp_min(0)
+
+    return loss
+
+
+def to_inputs(around: Ball, w: Tensor) -> tuple[Tensor, Tensor]:
+    """The input that w (B, ...) stands for, between the ball's bounds, and its derivative in w; both (B, ...)."""
+    middle, half = (around.high + around.low) / 2, (around.high - around.low) / 2
+    t = torch.tanh(w)
+    return around.clip(middle + half * t), half * (1 - t * t)
+
+
+def from_inputs(around: Ball, z: Tensor) -> Tensor:
+    """The w (B, ...) that stands for z; 0 where a coordinate can't move."""
+    middle, half = (around.high + around.low) / 2, (around.high - around.low) / 2
+    return torch.where(half > 0, torch.atanh(INWARD * ((z - middle) / half).clamp(-1, 1)), 0)
+
+
+def bisected(weights: Weights, met: Tensor) -> Weights:
+    """The next weights: lower where the goal was met, bool (B,), higher elsewhere, tenfold until it was met once."""
+    high = torch.where(met, torch.minimum(weights.high, weights.now), weights.high)
+    low = torch.where(met, weights.low, torch.maximum(weights.low, weights.now))
+    return Weights(torch.where(high < NEVER, (low + high) / 2, weights.now * 10), low, high)
+
+
+def _begin(case: Case) -> Descent:
+    around = _bounded(case)
+    w = from_inputs(around, around.x)
+    everywhere = torch.ones_like(case.goal.y, dtype=torch.bool)
+    none = torch.zeros_like(w)
+    return Descent(w, none, none, everywhere, torch.full(everywhere.shape, torch.inf, device=w.device), ~everywhere)
+
+
+def _checked(state: Descent, objective: Tensor) -> Descent:
+    """Stop the rows whose objective, (B,), no longer improves."""
+    return state._replace(moving=state.moving & ~(objective > STALLED * state.checked), checked=objective)
+
+
+def _adam(state: Descent, downhill: Tensor, rate: float, count: int) -> Descent:
+    """One step of Adam (Kingma & Ba 2015, algorithm 1, with its default decays) for the rows that move."""
+    first = 0.9 * state.first + 0.1 * downhill
+    second = 0.999 * state.second + 0.001 * downhill.square()
+    step = rate * (first / (1 - 0.9**count)) / ((second / (1 - 0.999**count)).sqrt() + 1e-8)
+    w = torch.where(column(state.moving, step), state.w - step, state.w)
+    return state._replace(w=w, first=first, second=second)
+
+
+def _bounded(case: Case) -> Ball:
+    """The case's set, if it is a ball with bounds in every coordinate.
+
+    Raises:
+        UsageError: it isn't.
+    """
+    around = case.around
+    if not isinstance(around, Ball):
+        raise UsageError(f"cw works in a norm ball, not in {type(around).__name__}; give it l2, linf, l1 or l0.")
+    if not (torch.isfinite(around.low).all() and torch.isfinite(around.high).all()):
+        raise UsageError(f"cw needs a bounded input range, got {around.domain}: declare it, say range=(0, 1).")
+    return around

@@ -1,0 +1,284 @@
+"""The main job: from a model and its data to a verdict for every example."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from time import monotonic
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustly.adapters.border import check_eps, check_pair
+from robustly.adapters.data import Data, load_data
+from robustly.adapters.models import load_model
+from robustly.adapters.twin import fast_twin
+from robustly.auditing import summarise
+from robustly.auditing.plan import Plan, PlanStage, fitting, load_plan
+from robustly.auditing.problem import Problem
+from robustly.auditing.progress import Watcher
+from robustly.auditing.run import Limits, Run, execute
+from robustly.auditing.store import Store, compare_request
+from robustly.core.errors import UsageError
+from robustly.core.points import write_atomically
+from robustly.core.records import DataFacts, ModelFacts, Record
+from robustly.goals import Goal
+from robustly.oracle import Access, Model
+from robustly.soundness.probes import probe
+from robustly.threats import Threat, eps_of, parse_threat
+
+BATCH_NUMBERS = 2**23
+"""Most input numbers in a batch when its size is left to us: 32 MB of float32."""
+
+
+def audit(
+    model: Any,
+    data: Any,
+    threat: Threat | str,
+    plan: str | Path | Plan | Sequence[Any] = "fast",
+    *,
+    seed: int = 0,
+    eps: Sequence[float] = (),
+    out: str | Path | None = None,
+    limit: int | None = None,
+    time: float | None = None,
+    until: float | None = None,
+    batch: int | str = "auto",
+    device: str = "cpu",
+    range: tuple[float, float] | None = None,
+    access: str | None = None,
+    classes: int | None = None,
+    weights: str | Path | None = None,
+    trust_pickle: bool = False,
+    twin: str | None = None,
+    watch: Watcher | None = None,
+    command: str | None = None,
+) -> Record:
+    """Audit a model on data under a threat; returns the record, whose rows hold a verdict for every example.
+
+    model: an nn.Module in eval mode, a callable from a batch to scores (B, K), a `Model`, or a source such as
+        "zoo:fashion_plain", "net.py:build", "net.onnx".
+    data: (x, y), with x float (N, ...) or N texts and y the N labels, or a source such as "zoo:fashion", "test.npz".
+    threat: Linf(8 / 255), "linf:8/255", ...; eps in input units, before any normalisation.
+    plan: "quick", "fast", "standard", a .toml file, or a list of attacks and certifiers.
+    eps: further sizes, for the curve of robust accuracy; verdicts are carried over from one to the other.
+    out: run folder; None keeps the run in memory. An interrupted run in a folder goes on where it was.
+    limit: only the first N examples. time: stop after so many seconds. until: stop when the bracket is so narrow.
+    batch: examples a commit. range: of inputs, if it isn't to be detected. access: grant no more than "labels" or "scores".
+    twin: search on a fast copy of the network ("channels-last", "bf16"); the judge always asks the original.
+    watch: called with a `Snapshot` as the run goes.
+
+    Raises:
+        UsageError: any of it is wrong; the message names the value and the remedy.
+        Contradiction: an example was broken and certified.
+        RunError: storage failed.
+    """
+    threat = parse_threat(threat) if isinstance(threat, str) else threat
+    plan = load_plan(plan)
+    limits = _limits(time, until)
+    examples = load_data(data, limit=limit, range=range)
+    loaded = load_model(
+        model, weights=weights, range=range or _finite(examples), access=access, classes=classes, device=device, trust_pickle=trust_pickle
+    )
+    store = Store(Path(out) if out else None)
+    try:
+        return _audit(store, loaded, examples, threat, plan, limits, seed, tuple(eps), batch, twin, watch, command)
+    finally:
+        store.close()
+
+
+def _audit(
+    store: Store,
+    model: Model,
+    data: Data,
+    threat: Threat,
+    plan: Plan,
+    limits: Limits,
+    seed: int,
+    sizes: tuple[float, ...],
+    batch: int | str,
+    twin: str | None,
+    watch: Watcher | None,
+    command: str | None,
+) -> Record:
+    begun = _now()
+    size = _batch(batch, data)
+    request = {
+        "model": model.digest,
+        "data": data.digest,
+        "threat": str(threat),
+        "sizes": list(sizes),
+        "plan": [str(stage) for stage in plan.stages],
+        "seed": seed,
+        "batch": size,
+        "access": model.access.name.lower(),
+        "range": str(model.domain),
+        "twin": twin,
+        "device": str(model.device),
+    }
+    torn = _resumed(store, request)
+    model, warnings, first = _looked_at(store, model, data, threat)
+    x = data.x.to(model.device) if isinstance(data.x, Tensor) else data.x
+    y = data.y.to(model.device)
+    around = threat.at(x, model.domain)  # refuses what the threat cannot stand around, before any pass is spent
+    facts = store.fact("probe")
+    found = probe(model, around, Goal(y)) if facts is None else None
+    if found is not None:
+        facts = {
+            "random": found.random,
+            "warnings": [*warnings, *found.warnings],
+            "forward": found.forward + first,
+            "backward": found.backward,
+            "access": found.model.access.name,
+            "chunk": found.model.chunk,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        store.keep_fact("probe", facts)
+        model = found.model
+    else:
+        model = replace(model.granting(Access[facts["access"]]), chunk=facts["chunk"])
+    stages, left_out = fitting(plan, model, around, facts["random"])
+    search = fast_twin(model, twin) if twin else model
+    problem = Problem(model, search, x, y, data.ids, threat, seed, facts["random"])
+    main = eps_of(threat)
+    wanted = tuple(dict.fromkeys([main, *sorted(sizes)]))
+    run = Run(problem, stages, wanted, store, size, limits, watch)
+    before = store.fact("seconds") or 0.0
+    try:
+        why = execute(run)
+    finally:
+        store.keep_fact("seconds", before + _now() - begun)
+    record = _record(run, plan, left_out, data, facts, why, torn, before + _now() - begun, command)
+    if store.folder:
+        write_atomically(store.folder / "record.json", record.to_json().encode())
+    return record.with_points(store.folder, store.points)
+
+
+def _resumed(store: Store, request: dict[str, Any]) -> int:
+    """Refuse a folder made with another request; how many torn stages were set aside for recomputation."""
+    stored = store.fact("request")
+    if stored is None:
+        store.keep_fact("request", request)
+        return 0
+    different = compare_request(stored, request)
+    if different:
+        raise UsageError(
+            f"{store.folder} holds a run with other arguments: {'; '.join(different)}. Use the same ones to go on, or "
+            "another folder (--out) to start anew."
+        )
+    return store.quarantine()
+
+
+def _looked_at(store: Store, model: Model, data: Data, threat: Threat) -> tuple[Model, list[str], int]:
+    """The model with its class count, warnings about the pair, and forward passes spent (only once a run)."""
+    model, warnings, spent = check_pair(model, data)
+    return model, [*warnings, *check_eps(threat, data, model)], spent
+
+
+def _record(
+    run: Run, plan: Plan, left_out: list[str], data: Data, facts: dict[str, Any], why: str | None, torn: int, seconds: float, command: str | None
+) -> Record:
+    model, problem = run.problem.model, run.problem
+    probes = (facts["forward"], facts["backward"])
+    table = summarise.rows(run)
+    summary = summarise.summary(run, table, probes, seconds)
+    return Record(
+        status="partial" if why else "complete",
+        why_partial=why,
+        threat=str(problem.threat),
+        eps=eps_of(problem.threat),
+        plan=plan.name,
+        plan_stages=tuple(str(s) for s in run.stages),
+        seed=problem.seed,
+        model=ModelFacts(
+            name=model.name,
+            digest=model.digest,
+            access=model.access.name.lower(),
+            domain=(model.domain.low, model.domain.high),
+            classes=model.classes,
+            device=str(model.device),
+        ),
+        data=DataFacts(
+            name=data.name,
+            digest=data.digest,
+            count=len(data.ids),
+            shape=tuple(data.x.shape[1:]) if isinstance(data.x, Tensor) else (),
+            kind=data.kind,
+            classes=data.classes,
+            source=data.source,
+        ),
+        summary=summary,
+        stages=summarise.stages(run, probes),
+        sweep=summarise.sweep(run),
+        rows=table,
+        warnings=tuple([*facts["warnings"], *_observed(table, summary.judged_misses, torn)]),
+        notes=tuple([*data.notes, *model.notes]),
+        not_tested=tuple([*left_out, *plan.not_tested, *_always(problem.threat, why)]),
+        versions={"robustly": metadata.version("robustly"), "torch": torch.__version__, "python": platform.python_version()},
+        machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device}",
+        command=command,
+        started=facts["started"],
+    )
+
+
+def _observed(table: tuple[Any, ...], misses: int, torn: int) -> list[str]:
+    """Warnings that only the finished table can give."""
+    out = []
+    flat = sum("flat-gradient" in r.flags for r in table)
+    odd = sum("non-finite" in r.flags for r in table)
+    ties = sum("tie" in r.flags for r in table)
+    raised = sum("raised" in r.flags for r in table)
+    if flat:
+        out.append(f"masked gradients: every gradient was zero or not finite for {flat} examples; gradient attacks were blind there.")
+    if odd:
+        out.append(f"non-finite outputs: the model answered NaN or infinity for {odd} examples; that counts against the model.")
+    if ties:
+        out.append(f"ties: the two best scores were equal for {ties} examples; a tie counts against the model.")
+    if raised:
+        out.append(f"the model raised an error for {raised} examples; they count as not robust.")
+    if misses:
+        out.append(f"{misses} finds of the search were not confirmed by the judge and were dropped.")
+    if torn:
+        out.append(f"{torn} stages had missing or damaged counterexamples when the run was resumed; they were computed again.")
+    return out
+
+
+def _always(threat: Threat, why: str | None) -> list[str]:
+    """What no audit of this kind tells."""
+    out = [
+        f"changes outside {threat}: other norms, larger sizes, rotations, patches, other inputs than these",
+        "undecided examples: no counterexample was found within the plan's passes, which proves nothing",
+        "attackers who adapt to this very model by hand",
+    ]
+    return [f"the rest of the plan: {why}", *out] if why else out
+
+
+def _limits(seconds: float | None, until: float | None) -> Limits:
+    if seconds is not None and not seconds > 0:
+        raise UsageError(f"a time limit is above 0 seconds, got {seconds:g}.")
+    if until is not None and not 0 <= until <= 1:
+        raise UsageError(f"until is a bracket width between 0 and 1, got {until:g}.")
+    return Limits(seconds, until)
+
+
+def _batch(batch: int | str, data: Data) -> int:
+    if batch == "auto":
+        each = data.x[0].numel() if isinstance(data.x, Tensor) else 1
+        return max(1, min(256, BATCH_NUMBERS // each))
+    if not isinstance(batch, int) or batch < 1:
+        raise UsageError(f'batch is "auto" or a whole number of examples, got {batch!r}.')
+    return batch
+
+
+def _finite(data: Data) -> tuple[float, float] | None:
+    """The data's range as detected; None for texts."""
+    return (data.domain.low, data.domain.high) if isinstance(data.x, Tensor) else None
+
+
+def _now() -> float:
+    return monotonic()

@@ -1,0 +1,277 @@
+"""The audit itself: stages in order, each on what is undecided, each batch judged and committed before the next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustly.auditing.findings import CLEAN, Finding, verdict
+from robustly.auditing.plan import PlanStage
+from robustly.auditing.problem import Problem
+from robustly.auditing.progress import Snapshot, Watcher
+from robustly.auditing.stages import Outcome, attack_pass, certify_pass, clean_pass, in_smaller_batches
+from robustly.auditing.store import Batch, Store, by_example
+from robustly.oracle import Access
+
+CROSS_CHECK = 10_000
+"""The stage number of the attack on certified examples that looks for contradictions."""
+CHECKED = 32
+"""Certified examples that the cross-check attacks."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop early. seconds: of this process. until: bracket width. Neither changes a verdict."""
+
+    seconds: float | None = None
+    until: float | None = None
+
+
+class Place(NamedTuple):
+    """Where a run is: size, stage, its name, examples of the stage done and asked."""
+
+    eps: float
+    stage: int
+    name: str
+    done: int
+    asked: int
+
+
+class Bracket(NamedTuple):
+    """Fractions of all examples, and how many are undecided."""
+
+    certified: float
+    attacked: float
+    undecided: int
+    clean: float
+
+
+@dataclass
+class Run:
+    """A run in progress. sizes: the eps values, the audited one first. batch: examples a commit."""
+
+    problem: Problem
+    stages: tuple[PlanStage, ...]
+    sizes: tuple[float, ...]
+    store: Store
+    batch: int
+    limits: Limits
+    watch: Watcher | None = None
+    known: dict[int, list[Finding]] = field(default_factory=dict)
+    done: dict[tuple[float, int, int], Batch] = field(default_factory=dict)
+    forward: int = 0
+    backward: int = 0
+    begun: float = field(default_factory=time.monotonic)
+    shown: float = 0.0
+    at: Place = Place(0.0, CLEAN, "clean", 0, 0)
+    now: Bracket = Bracket(0.0, 1.0, 0, 1.0)
+
+    @property
+    def count(self) -> int:
+        """N, the number of examples."""
+        return len(self.problem.ids)
+
+
+def execute(run: Run) -> str | None:
+    """Run what is not yet committed; returns why it ended early, or None when all is done.
+
+    Raises:
+        Contradiction: an example is broken and certified.
+        RunError: storage failed.
+    """
+    run.known = by_example(run.store.findings())
+    run.done = {(b.eps, b.stage, b.batch): b for b in run.store.batches()}
+    run.forward = sum(b.forward for b in run.done.values())
+    run.backward = sum(b.backward for b in run.done.values())
+    run.now = bracket(run, run.sizes[0])
+    if not _stage(run, run.sizes[0], CLEAN, "clean", list(range(run.count)), partial(_clean, run, run.sizes[0])):
+        return _why(run)
+    clean = _clean_scores(run)
+    for eps in run.sizes:
+        for number, stage in enumerate(run.stages):
+            if not _planned(run, eps, number, stage, clean):
+                return _why(run)
+    return None if _cross_check(run, clean) else _why(run)
+
+
+def undecided(run: Run, eps: float, before: int | None = None) -> list[int]:
+    """Examples without a verdict at eps, from all findings; `before` a stage: as things stood when it began."""
+    out = []
+    for i in range(run.count):
+        known = run.known.get(i, [])
+        if before is not None:
+            known = [f for f in known if _earlier(run, f, eps, before)]
+        if verdict(known, eps)[0] == "unknown":
+            out.append(i)
+    return out
+
+
+def _earlier(run: Run, found: Finding, eps: float, stage: int) -> bool:
+    """Was this known when the stage began? Sizes run in the order of `run.sizes`."""
+    if found.stage == CROSS_CHECK:
+        return False
+    if found.eps == eps or found.stage == CLEAN:
+        return found.stage < stage
+    return run.sizes.index(found.eps) < run.sizes.index(eps)
+
+
+def _planned(run: Run, eps: float, number: int, stage: PlanStage, clean: Tensor | None) -> bool:
+    """A stage of the plan; one with a probe goes on to the rest only if the probe decided something."""
+    begun = undecided(run, eps, before=2 * number)
+    work = _work(run, number, stage, clean, eps)
+    name = stage.spec.name
+    chosen = begun if stage.probe is None else _some(run, begun, stage.probe, f"probe {number}")
+    if not _stage(run, eps, 2 * number, name, chosen, partial(work, 2 * number)):
+        return False
+    if stage.probe is None or not any(_decided(run, i, eps, 2 * number) for i in chosen):
+        return True
+    rest = sorted(set(begun) - set(chosen))
+    return _stage(run, eps, 2 * number + 1, name, rest, partial(work, 2 * number + 1))
+
+
+def _decided(run: Run, example: int, eps: float, stage: int) -> bool:
+    found = [f for f in run.known.get(example, []) if f.eps == eps and f.stage == stage]
+    return any(f.outcome in ("broken", "certified") for f in found)
+
+
+def _work(
+    run: Run, number: int, stage: PlanStage, clean: Tensor | None, eps: float
+) -> Callable[[int, Tensor, dict[int, list[int]]], Outcome]:
+    def work(position: int, index: Tensor, spent: dict[int, list[int]]) -> Outcome:
+        if stage.kind == "certify":
+            return certify_pass(run.problem, stage, position, partial(_tick, run), index, eps, spent)
+        return attack_pass(
+            run.problem, stage, position, clean, run.store.keep_point, partial(_tick, run), index, eps, spent
+        )
+
+    return work
+
+
+def _clean(run: Run, eps: float, index: Tensor, spent: dict[int, list[int]]) -> Outcome:
+    _tick(run, len(index), 0)
+    return clean_pass(run.problem, index, eps, spent)
+
+
+def _some(run: Run, among: list[int], count: int, purpose: str) -> list[int]:
+    """`count` examples chosen by their own keys, so that the choice does not depend on order or batch."""
+    if len(among) <= count:
+        return among
+    rank = run.problem.keys(torch.tensor(among), purpose)[:, 0].tolist()
+    return sorted(i for _, i in sorted(zip(rank, among, strict=True))[:count])
+
+
+def _stage(
+    run: Run, eps: float, stage: int, name: str, index: list[int], work: Callable[[Tensor, dict[int, list[int]]], Outcome]
+) -> bool:
+    """Run and commit the batches of a stage that are not committed yet; False when a limit ends the run."""
+    for number, start in enumerate(range(0, len(index), run.batch)):
+        rows = index[start : start + run.batch]
+        if (eps, stage, number) in run.done:
+            continue
+        if _why(run):
+            return False
+        begun, forward, backward = time.monotonic(), run.forward, run.backward
+        _show(run, Place(eps, stage, name, start, len(index)))
+        outcome = in_smaller_batches(work, torch.tensor(rows), eps, stage)
+        spent = (sum(f.forward for f in outcome.findings), sum(f.backward for f in outcome.findings))
+        run.forward, run.backward = forward + spent[0], backward + spent[1]
+        batch = Batch(eps, stage, number, len(rows), *spent, time.monotonic() - begun, outcome.judged_misses)
+        run.store.commit(batch, outcome.findings, _bytes(outcome))
+        run.done[eps, stage, number] = batch
+        for found in outcome.findings:
+            run.known.setdefault(found.index, []).append(found)
+        run.now = bracket(run, run.sizes[0])
+        _show(run, Place(eps, stage, name, start + len(rows), len(index)))
+    return True
+
+
+def _cross_check(run: Run, clean: Tensor | None) -> bool:
+    """Attack some certified examples with the plan's first attack: a hit would mean that certifier or judge is wrong."""
+    eps = run.sizes[0]
+    attack = next((s for s in run.stages if s.kind == "attack"), None)
+    found = [i for i in range(run.count) if verdict(run.known.get(i, []), eps)[0] == "certified"]
+    if attack is None or not found:
+        return True
+    chosen = _some(run, found, CHECKED, "cross-check")
+    work = _work(run, CROSS_CHECK, attack, clean, eps)
+    finished = _stage(run, eps, CROSS_CHECK, f"cross-check {attack.spec.name}", chosen, partial(work, CROSS_CHECK))
+    for i in chosen:
+        verdict(run.known[i], eps)  # raises Contradiction
+    return finished
+
+
+def _clean_scores(run: Run) -> Tensor | None:
+    """Clean scores (N, K) from the store, so that a resumed run does not pay them again."""
+    if run.problem.model.access == Access.LABELS:
+        return None
+    stored = run.store.clean_scores()
+    width = max((len(blob) for blob in stored.values()), default=0) // 4
+    out = torch.zeros(run.count, width)
+    for example, blob in stored.items():
+        out[example] = torch.from_numpy(np.frombuffer(blob, dtype=np.float32).copy())
+    return out.to(run.problem.y.device)
+
+
+def _bytes(outcome: Outcome) -> dict[int, bytes]:
+    """Clean scores by example, of those for which the model did not raise."""
+    if outcome.clean is None:
+        return {}
+    answered = [f.index for f in outcome.findings if "raised" not in f.flags]
+    return {i: row.tobytes() for i, row in zip(answered, outcome.clean.float().cpu().numpy(), strict=True)}
+
+
+def _why(run: Run) -> str | None:
+    """The limit that has been reached, if any."""
+    if run.limits.seconds is not None and time.monotonic() - run.begun >= run.limits.seconds:
+        return f"the time limit of {run.limits.seconds:g} s was reached"
+    width = run.now.attacked - run.now.certified
+    all_clean = sum(b.asked for b in run.done.values() if b.stage == CLEAN) == run.count
+    if run.limits.until is not None and all_clean and width <= run.limits.until:
+        return f"the bracket is {width:.3f} wide, within the {run.limits.until:g} asked for"
+    return None
+
+
+def bracket(run: Run, eps: float) -> Bracket:
+    """The bracket at a size, from all that is known."""
+    verdicts = [verdict(run.known.get(i, []), eps)[0] for i in range(run.count)]
+    certified, unknown, broken = (verdicts.count(v) for v in ("certified", "unknown", "broken"))
+    n = max(run.count, 1)
+    return Bracket(certified / n, (certified + unknown) / n, unknown, (certified + unknown + broken) / n)
+
+
+def _tick(run: Run, forward: int, backward: int) -> None:
+    run.forward += forward
+    run.backward += backward
+    if time.monotonic() - run.shown > 0.2:
+        _show(run, run.at)
+
+
+def _show(run: Run, place: Place) -> None:
+    run.at, run.shown = place, time.monotonic()
+    if run.watch:
+        position = 0 if place.stage == CLEAN else min(place.stage // 2 + 1, len(run.stages) + 1)
+        run.watch(
+            Snapshot(
+                examples=run.count,
+                certified=run.now.certified,
+                attacked=run.now.attacked,
+                undecided=run.now.undecided,
+                clean=run.now.clean,
+                stage=place.name,
+                stage_number=position,
+                stages=len(run.stages),
+                eps=place.eps,
+                done=place.done,
+                asked=place.asked,
+                forward=run.forward,
+                backward=run.backward,
+                seconds=time.monotonic() - run.begun,
+            )
+        )

@@ -1,0 +1,211 @@
+"""One batch of one stage: run it, judge what it claims, and say what was learnt of each example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustly.auditing.findings import CLEAN, Finding
+from robustly.auditing.judge import Judgement, confidence, judge
+from robustly.auditing.plan import PlanStage
+from robustly.auditing.problem import Problem
+from robustly.core.errors import ModelRaised
+from robustly.core.points import Pair, pair_bytes
+from robustly.core.rows import Batch, take
+from robustly.oracle import Access, Oracle
+from robustly.oracle.ledger import Ledger
+from robustly.steps import Case
+
+
+class Outcome(NamedTuple):
+    """Findings, one an example asked; finds the judge refused; clean scores (R, K) from the clean pass."""
+
+    findings: list[Finding]
+    judged_misses: int = 0
+    clean: Tensor | None = None
+
+
+Work = Callable[[Tensor, dict[int, list[int]]], Outcome]
+
+
+def in_smaller_batches(work: Work, index: Tensor, eps: float, stage: int) -> Outcome:
+    """Run work on a batch; halve it on out-of-memory, and where the model raises, down to the example that is to blame.
+
+    Passes of the failed attempts stay on the examples' account.
+    """
+    spent: dict[int, list[int]] = {}
+
+    def attempt(rows: Tensor) -> list[Outcome]:
+        try:
+            return [work(rows, spent)]
+        except (torch.OutOfMemoryError, MemoryError):
+            if len(rows) == 1:
+                raise
+        except ModelRaised as error:
+            if len(rows) == 1:
+                blamed = Finding(eps=eps, stage=stage, index=int(rows[0]), outcome="invalid", flags=("raised",), error=str(error))
+                return [Outcome([blamed])]
+        half = len(rows) // 2
+        return attempt(rows[:half]) + attempt(rows[half:])
+
+    parts = attempt(index)
+    findings = [_charged(f, spent) for part in parts for f in part.findings]
+    clean = [part.clean for part in parts if part.clean is not None]
+    return Outcome(findings, sum(part.judged_misses for part in parts), torch.cat(clean) if clean else None)
+
+
+def clean_pass(problem: Problem, index: Tensor, eps: float, spent: dict[int, list[int]]) -> Outcome:
+    """Ask the model about unperturbed examples: misclassified, invalid, or open."""
+    x, goal = take(problem.x, index), problem.goal(index)
+    _charge(spent, index, forward=torch.ones_like(index))
+    answer = problem.model.ask(x)
+    if problem.model.access == Access.LABELS:
+        wrong, odd = goal.met_by_labels(answer), torch.zeros_like(index, dtype=torch.bool)
+        labels, sure, margin = answer, torch.full((len(index),), float("nan")), torch.full((len(index),), float("nan"))
+    else:
+        wrong, odd = goal.met(answer), ~torch.isfinite(answer).all(1)
+        labels, sure, margin = answer.argmax(1), confidence(answer), goal.margin(answer).double()
+    out = []
+    for row, i in enumerate(index.tolist()):
+        outcome = "invalid" if odd[row] else "misclassified" if wrong[row] else "open"
+        flags = ("non-finite",) if odd[row] else ("tie",) if margin[row] == 0 else ()
+        out.append(
+            Finding(
+                eps=eps,
+                stage=CLEAN,
+                index=i,
+                outcome=outcome,
+                by="clean",
+                label=None if odd[row] else int(labels[row]),
+                confidence=float(sure[row]),
+                margin=float(margin[row]),
+                flags=flags,
+                error="the model answered NaN or infinity on the clean input" if odd[row] else None,
+            )
+        )
+    return Outcome(out, 0, answer if problem.model.access > Access.LABELS else None)
+
+
+def attack_pass(
+    problem: Problem,
+    stage: PlanStage,
+    number: int,
+    clean: Tensor | None,
+    keep: Callable[[bytes], str],
+    tick: Callable[[int, int], None],
+    index: Tensor,
+    eps: float,
+    spent: dict[int, list[int]],
+) -> Outcome:
+    """Run an attack on undecided examples and have each find judged on the user's own model."""
+    around, goal = problem.around(index, eps), problem.goal(index)
+    ledger = Ledger(around.x, index.device)
+    oracle = Oracle(problem.search, around, goal, clean=None if clean is None else clean[index], ledger=ledger, tick=tick)
+    try:
+        stage.make(Case(around, goal, problem.keys(index, str(stage.spec)), oracle))
+    finally:
+        _charge(spent, index, ledger.forward, ledger.backward)
+    hits = ledger.hit.nonzero().squeeze(1)
+    points = take(ledger.point, hits)
+    judged = None
+    if len(hits):
+        judged = judge(problem.model, around.take(hits), goal.take(hits), points, problem.random)
+        _charge(spent, index[hits], torch.full_like(hits, judged.passes))
+        tick(judged.passes * len(hits), 0)
+    position = {int(row): k for k, row in enumerate(hits.tolist())}
+    out, misses = [], 0
+    for row, i in enumerate(index.tolist()):
+        k = position.get(row)
+        flat = ("flat-gradient",) if 0 < int(ledger.backward[row]) == int(ledger.flat[row]) else ()
+        seen = Finding(
+            eps=eps, stage=number, index=i, outcome="open", by=str(stage.spec), best_margin=float(ledger.best_margin[row]), flags=flat
+        )
+        if k is not None and judged is not None and judged.holds[k]:
+            pair = pair_bytes(_pair(points, k, around.x, row))
+            out.append(_broken(seen, judged, k, keep(pair)))
+            continue
+        if k is not None:
+            misses += 1
+            seen = seen.model_copy(update={"flags": (*flat, "judged-miss")})
+        out.append(seen)
+    return Outcome(out, misses)
+
+
+def certify_pass(
+    problem: Problem,
+    stage: PlanStage,
+    number: int,
+    tick: Callable[[int, int], None],
+    index: Tensor,
+    eps: float,
+    spent: dict[int, list[int]],
+) -> Outcome:
+    """Ask a certifier for a lower bound on the margin; above zero is a certificate (a tie counts against the model)."""
+    bound = stage.make(problem.model, problem.around(index, eps), problem.goal(index))
+    _charge(spent, index, torch.full_like(index, bound.forward))
+    tick(bound.forward * len(index), 0)
+    out = []
+    for row, i in enumerate(index.tolist()):
+        lower, why = float(bound.lower[row]), bound.why[row]
+        proven = why is None and lower > 0
+        out.append(
+            Finding(
+                eps=eps,
+                stage=number,
+                index=i,
+                outcome="certified" if proven else "open",
+                by=str(stage.spec),
+                bound=lower,
+                why=None if proven else why or f"{stage.spec.name} bound {lower:.3g} is not above 0",
+            )
+        )
+    return Outcome(out)
+
+
+def _broken(seen: Finding, judged: Judgement, k: int, point: str) -> Finding:
+    flags = [*seen.flags]
+    if judged.odd[k]:
+        flags.append("non-finite")
+    if judged.tied[k]:
+        flags.append("tie")
+    return seen.model_copy(
+        update={
+            "outcome": "broken",
+            "label": int(judged.label[k]),
+            "confidence": _number(judged.confidence[k]),
+            "margin": _number(judged.margin[k]),
+            "distance": float(judged.distance[k]),
+            "point": point,
+            "flags": tuple(flags),
+        }
+    )
+
+
+def _pair(points: Batch, k: int, x: Batch, row: int) -> Pair:
+    if isinstance(points, Tensor) and isinstance(x, Tensor):
+        return Pair(points[k].cpu().numpy(), x[row].cpu().numpy())
+    return Pair(str(points[k]), str(x[row]))
+
+
+def _number(value: Tensor) -> float | None:
+    return float(value) if torch.isfinite(value) else None
+
+
+def _charge(
+    spent: dict[int, list[int]], index: Tensor, forward: Tensor | None = None, backward: Tensor | None = None
+) -> None:
+    none = torch.zeros_like(index)
+    for i, f, b in zip(
+        index.tolist(), (none if forward is None else forward).tolist(), (none if backward is None else backward).tolist(), strict=True
+    ):
+        account = spent.setdefault(i, [0, 0])
+        account[0] += f
+        account[1] += b
+
+
+def _charged(finding: Finding, spent: dict[int, list[int]]) -> Finding:
+    forward, backward = spent.get(finding.index, [0, 0])
+    return finding.model_copy(update={"forward": forward, "backward": backward})

@@ -1,0 +1,1 @@
+"""Interval arithmetic on batches: boxes around what a float32 network can compute, a file a kind."""

@@ -1,0 +1,49 @@
+"""What a certifier is, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from torch import Tensor
+
+from robustly.core.errors import RobustlyError
+from robustly.goals import Goal
+from robustly.oracle.model import Model
+from robustly.threats.base import PerturbationSet
+
+
+class Bound(NamedTuple):
+    """What is proven of each of B examples.
+
+    lower: float64 (B,), at most the goal's margin anywhere in the set, for the model as it runs in float32; -inf where
+        nothing is known. An example is certified where lower > 0, since a tie counts against the model.
+    why: one a row, a sentence that says why it is not certified; None where it is.
+    forward: forward passes a row, or their equivalent in arithmetic; each certifier says how it counts.
+    """
+
+    lower: Tensor
+    why: tuple[str | None, ...]
+    forward: int
+
+    @property
+    def certified(self) -> Tensor:
+        """Bool (B,)."""
+        return self.lower > 0
+
+
+Certifier: TypeAlias = Callable[[Model, PerturbationSet, Goal], Bound]
+
+
+class UnsupportedOperator(RobustlyError):  # noqa: N818 - the errors of this house are named for what is wrong
+    """A network has an operator that has no sound bound here."""
+
+    def __init__(self, operator: str, node: str, reason: str = "") -> None:
+        super().__init__(f"unsupported operator {operator} at node {node}" + (f": {reason}" if reason else ""))
+        self.operator, self.node, self.reason = operator, node, reason
+
+
+def abstain(lower: Tensor, reason: str) -> Bound:
+    """Nothing is known of any row, for one reason and at no cost; `lower` gives the number of rows and the device."""
+    nothing = lower.double().reshape(len(lower), -1).sum(1).mul(0).sub(float("inf"))
+    return Bound(nothing, (reason,) * len(nothing), 0)

@@ -1,0 +1,1 @@
+"""Keys, records, specs and errors: what everything else stands on."""

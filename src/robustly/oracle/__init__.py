@@ -1,0 +1,5 @@
+"""The one counted door to a model, and the ledger of what was asked and found."""
+
+from robustly.oracle.ledger import Ledger
+from robustly.oracle.model import Access, Model
+from robustly.oracle.oracle import Answer, Limits, Oracle, Proposals

@@ -1,0 +1,75 @@
+"""A model as everything else sees it: a callable with its input domain and the access it can give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustly.core.errors import ModelRaised, RobustlyError
+from robustly.core.rows import Batch
+from robustly.threats.base import Domain
+
+
+class Access(IntEnum):
+    """What an attacker is granted; each level includes those below it."""
+
+    LABELS = 1
+    SCORES = 2
+    GRADIENTS = 3
+
+
+@dataclass(frozen=True)
+class Model:
+    """A plain callable with what must be declared about it.
+
+    call: takes a batch (float32 (B, ...) in `domain`, or a tuple of B texts) and gives scores (B, K), or labels (B,)
+        where access is LABELS. With GRADIENTS it must be differentiable by autograd.
+    domain: the range of inputs before preparation (normalisation, tokenisation), which is part of `call`.
+    access: the most an attacker can be granted.
+    classes: K, where known.
+    chunk: most rows in one call; 0 for no limit. On a CPU small chunks stay in its caches.
+    name, digest: what the model is called, and a hash of its weights (or of what stands for them).
+    module: the network behind `call`, for certifiers and fast twins; its inputs are those of `call`.
+    notes: what was detected or declared, as sentences for the record.
+    """
+
+    call: Callable[[Any], Any]
+    domain: Domain = field(default_factory=Domain)
+    access: Access = Access.GRADIENTS
+    classes: int | None = None
+    chunk: int = 0
+    name: str = "callable"
+    digest: str = ""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    module: torch.nn.Module | None = None
+    labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def granting(self, access: Access) -> Model:
+        """The same model with at most this access."""
+        return replace(self, access=min(self.access, access))
+
+    def answer(self, z: Batch) -> Tensor:
+        """What `call` says, with its graph if gradients are on. Uncounted: attacks go through an `Oracle`.
+
+        Raises:
+            ModelRaised: the model raised; out of memory comes through as it is.
+        """
+        try:
+            return self.call(z)
+        except (RobustlyError, torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
+            if "allocate memory" in str(error) or "out of memory" in str(error):
+                raise MemoryError(str(error)) from error
+            raise ModelRaised(f"{self.name} raised {type(error).__name__}: {str(error)[:500]}") from error
+
+    def ask(self, z: Batch) -> Tensor:
+        """Scores (B, K) without a graph, or labels (B,) where that is all the model gives. Uncounted."""
+        with torch.no_grad():
+            return self.answer(z).detach()

@@ -1,0 +1,83 @@
+"""Transforms: small reshapings of an update, composed by `chain`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustly.core.errors import UsageError
+from robustly.core.rows import column
+from robustly.steps.types import Case, Transform
+from robustly.threats.base import Smooth
+
+
+def chain(*transforms: Transform) -> Transform:
+    """Transforms one after the other."""
+
+    def init(case: Case, z: Tensor) -> tuple[Any, ...]:
+        return tuple(t.init(case, z) for t in transforms)
+
+    def update(case: Case, state: tuple[Any, ...], change: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
+        out = []
+        for transform, own in zip(transforms, state, strict=True):
+            change, own = transform.update(case, own, change)
+            out.append(own)
+        return change, tuple(out)
+
+    return Transform(init, update)
+
+
+def steepest() -> Transform:
+    """The steepest direction in the set's norm: the sign for linf, the unit vector for l2."""
+    return _stateless(lambda case, change: walkable(case).steepest(change))
+
+
+def scale(factor: float) -> Transform:
+    """A constant multiple."""
+    return _stateless(lambda case, change: change * factor)
+
+
+def by_radius() -> Transform:
+    """Multiples of each example's eps, so that step sizes are fractions of the radius.
+
+    Raises:
+        UsageError: an infinite radius.
+    """
+
+    def update(case: Case, change: Tensor) -> Tensor:
+        radius = walkable(case).radius
+        if not torch.isfinite(radius).all():
+            raise UsageError("a walk of fixed radius needs a finite eps; for the least distance use an attack such as cw.")
+        return change * column(radius, change)
+
+    return _stateless(update)
+
+
+def momentum(decay: float) -> Transform:
+    """g <- decay g + change / mean|change| (Dong et al. 2018, arXiv:1710.06081, eq. 6)."""
+
+    def update(case: Case, state: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+        mean = change.flatten(1).abs().mean(1).clamp_min(1e-30)
+        state = decay * state + change / column(mean, change)
+        return state, state
+
+    return Transform(lambda case, z: torch.zeros_like(z), update)
+
+
+def walkable(case: Case) -> Smooth:
+    """The case's set, if an ascent can walk in it.
+
+    Raises:
+        UsageError: a discrete set, such as edits of a text.
+    """
+    if not isinstance(case.around, Smooth):
+        raise UsageError(
+            f"this attack follows gradients and cannot walk in {type(case.around).__name__}; for texts use greedy."
+        )
+    return case.around
+
+
+def _stateless(change: Any) -> Transform:
+    return Transform(lambda case, z: (), lambda case, state, g: (change(case, g), state))

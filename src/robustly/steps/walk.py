@@ -1,0 +1,112 @@
+"""Steps that move a point, and the loop that drives them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustly.core.errors import UsageError
+from robustly.core.rows import column
+from robustly.oracle import Answer
+from robustly.oracle.oracle import Loss
+from robustly.steps.transforms import walkable
+from robustly.steps.types import Attack, Case, Start, Step, Transform
+
+
+class Walk(NamedTuple):
+    """A point (B, ...) and the state of the transform that moves it."""
+
+    z: Tensor
+    memory: Any
+
+
+def projected(transform: Transform) -> Step:
+    """z <- project(z + transform(gradient))."""
+
+    def init(case: Case, z: Tensor) -> Walk:
+        return Walk(z, transform.init(case, z))
+
+    def update(case: Case, state: Walk, answer: Answer, index: int) -> Walk:
+        change, memory = transform.update(case, state.memory, answer.grad)
+        return Walk(walkable(case).project(state.z + change), memory)
+
+    return Step(init, lambda case, state: state.z, update, lambda state: state.z)
+
+
+def looking_ahead(transform: Transform, size: float, decay: float) -> Step:
+    """The same, asked at the point that the momentum would lead to (Lin et al. 2020, arXiv:1908.06281, eq. 6).
+
+    The transform's state is the momentum. The paper leaves the point ahead unprojected; here it is projected, so that
+    asking it is evidence.
+    """
+    plain = projected(transform)
+
+    def point(case: Case, state: Walk) -> Tensor:
+        around = walkable(case)
+        momentum = state.memory[0]
+        return around.project(state.z + size * decay * column(around.radius, momentum) * momentum)
+
+    return Step(plain.init, point, plain.update, plain.last)
+
+
+def ascend(loss: Loss, start: Start, step: Step, steps: int) -> Attack:
+    """Ask the gradient at the step's point, move, `steps` times; then ask the last point.
+
+    Rows that are decided are dropped from the walk as it goes, so they cost no arithmetic either.
+
+    Raises:
+        UsageError: steps < 1.
+    """
+    if steps < 1:
+        raise UsageError(f"steps must be at least 1, got {steps}.")
+
+    def attack(case: Case) -> None:
+        state = step.init(case, start(case))
+        for index in range(steps):
+            case, state = still_open(case, state)
+            if not len(case.key):
+                return
+            answer = case.oracle.gradient(step.point(case, state), loss, case.goal)
+            state = step.update(case, state, answer, index)
+        case, state = still_open(case, state)
+        if len(case.key):
+            case.oracle.scores(step.last(state))
+
+    return attack
+
+
+def still_open(case: Case, state: Any) -> tuple[Case, Any]:
+    """The case and the state without their decided rows, if any."""
+    keep = case.oracle.open
+    if keep.all():
+        return case, state
+    index = keep.nonzero().squeeze(1)
+    return case.take(index), rows_of(state, index)
+
+
+def rows_of(state: Any, index: Tensor) -> Any:
+    """The rows of every tensor in a nested tuple."""
+    if isinstance(state, Tensor):
+        return state[index]
+    if isinstance(state, tuple):
+        parts = [rows_of(part, index) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return state
+
+
+def positive(value: float, what: str) -> float:
+    """The value, if it is a finite number above 0.
+
+    Raises:
+        UsageError: it isn't.
+    """
+    if not (0 < value < float("inf")):
+        raise UsageError(f"{what} must be a finite number above 0, got {value:g}.")
+    return value
+
+
+def zeros(case: Case) -> Tensor:
+    """A float a row, zero."""
+    return torch.zeros(len(case.key), device=case.key.device)
