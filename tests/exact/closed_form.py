@@ -28,24 +28,27 @@ class Known:
     distance: dict[str, Tensor]
 
 
-def binary(count: int = 40, n: int = 12) -> Known:
-    """Scores (0, <w, x> + b); the weights are far apart in size, so that the l0 optimum is the largest weights."""
+def binary(count: int = 40, n: int = 12, room: float = 6.0, spread: float = 1.0, bias: float = 0.05) -> Known:
+    """Scores (0, <w, x> + b), x within spread / 2 and its domain within `room` of 0.
+
+    The weights are a factor 1.8 apart, so that the l0 optimum changes the largest weights whatever room they have left.
+    """
     g = torch.Generator().manual_seed(1)
     w = 1.8 ** -torch.arange(n, dtype=torch.float64)[torch.randperm(n, generator=g)]
     w *= torch.randint(2, (n,), generator=g) * 2 - 1
-    x = (torch.rand(count, n, generator=g) - 0.5).float()
-    value = x.double() @ w + 0.05
+    x = (torch.rand(count, n, generator=g) - 0.5) * spread
+    value = x.double() @ w + bias
     x, value = x[value.abs() > 0.05], value[value.abs() > 0.05]
-    domain = Domain(-6.0, 6.0)
+    domain = Domain(-room, room)
     toward = -value.sign()[:, None] * w  # the direction that lowers the margin
     room = torch.where(toward > 0, domain.high - x.double(), x.double() - domain.low)
     distance = {norm: value.abs() / w.norm(dual) for norm, dual in DUAL.items()}
     distance["l0"] = _needed(w.abs() * room, value.abs())
-    model = Model(lambda z: torch.stack((torch.zeros(len(z)), z @ w.float() + 0.05), 1), domain, classes=2)
+    model = Model(lambda z: torch.stack((torch.zeros(len(z)), z @ w.float() + bias), 1), domain, classes=2)
     return Known(model, x, (value > 0).long(), distance)
 
 
-def multiclass(count: int = 40, n: int = 12, classes: int = 5) -> Known:
+def multiclass(count: int = 40, n: int = 12, classes: int = 5, room: float = 50.0) -> Known:
     """Scores W x; the distance is the least over the other classes of the gap over the dual norm."""
     g = torch.Generator().manual_seed(2)
     w = torch.randn(classes, n, generator=g, dtype=torch.float64)
@@ -57,10 +60,10 @@ def multiclass(count: int = 40, n: int = 12, classes: int = 5) -> Known:
     for norm, dual in DUAL.items():
         reach = (w[y][:, None] - w[None]).norm(dual, dim=2)
         distance[norm] = (gap / reach).scatter(1, y[:, None], torch.inf).amin(1)
-    return Known(Model(lambda z: z @ w.T.float(), Domain(-50.0, 50.0), classes=classes), x, y, distance)
+    return Known(Model(lambda z: z @ w.T.float(), Domain(-room, room), classes=classes), x, y, distance)
 
 
-def sphere(count: int = 40, n: int = 12, radius: float = 2.0) -> Known:
+def sphere(count: int = 40, n: int = 12, radius: float = 2.0, room: float = 20.0) -> Known:
     """Scores (0, |x|^2 - r^2), from outside the sphere: the nearest point inside is a convex problem for every norm."""
     g = torch.Generator().manual_seed(3)
     x = torch.randn(count, n, generator=g) * 1.5
@@ -74,8 +77,15 @@ def sphere(count: int = 40, n: int = 12, radius: float = 2.0) -> Known:
     }
     level = _root(lambda t: radius**2 - torch.minimum(a, t[:, None]).square().sum(1))
     distance["l1"] = (a - level[:, None]).clamp_min(0).sum(1)  # the largest coordinates come down to one level
-    model = Model(lambda z: torch.stack((torch.zeros(len(z)), z.square().sum(1) - radius**2), 1), Domain(-20.0, 20.0))
+    domain = Domain(-room, room)
+    model = Model(lambda z: torch.stack((torch.zeros(len(z)), z.square().sum(1) - radius**2), 1), domain, classes=2)
     return Known(model, x, torch.ones(len(x), dtype=torch.int64), distance)
+
+
+def no_nearer(known: Known, least: float) -> Known:
+    """The inputs whose l2 distance is at least that."""
+    keep = known.distance["l2"] >= least
+    return Known(known.model, known.x[keep], known.y[keep], {n: d[keep] for n, d in known.distance.items()})
 
 
 def attacked(known: Known, attack: Attack, norm: str, eps: Tensor | float, press_on: bool = False) -> Ledger:

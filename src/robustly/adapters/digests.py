@@ -36,7 +36,9 @@ def callable_digest(function: Callable[..., Any]) -> tuple[str, str]:
             source = inspect.getsource(thing)  # type: ignore[arg-type]
         except (OSError, TypeError):
             continue
-        return hashlib.sha256(source.encode()).hexdigest(), "the model's hash is of its source: what it refers to is not in it"
+        return hashlib.sha256(
+            source.encode()
+        ).hexdigest(), "the model's hash is of its source: what it refers to is not in it"
     name = getattr(inner, "__qualname__", type(inner).__qualname__)
     return hashlib.sha256(name.encode()).hexdigest(), "the model's source can't be read: its hash is of its name only"
 

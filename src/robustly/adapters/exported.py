@@ -1,8 +1,8 @@
 """A `torch.export` file (.pt2) as a `Model`.
 
-`torch.export.load` runs code from a prepared file: it falls back to unsafe unpickling, resolves operators by dotted names
-in torch, evaluates shape expressions, and starts compiled libraries. So the file is read first, and only what a network
-needs is let through.
+`torch.export.load` runs code from a prepared file: it falls back to unsafe unpickling, resolves operators by dotted
+names in torch, evaluates shape expressions, and starts compiled libraries. So the file is read first, and only what a
+network needs is let through.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ _TARGET = re.compile(
     r"|_operator\.(?:add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
 )
 _SYMBOL = re.compile(r"Symbol\('\w+'(?:, \w+=(?:True|False))*\)")
-_EXPRESSION = re.compile(r"(?:\d+|[a-z]\d+|(?:Max|Min|Mod|FloorDiv|CeilDiv)\(|[-+*/(), <>=]|&|\|)*")
+_TOKEN = re.compile(r"\d+|[a-z]\d+|Max|Min|Mod|FloorDiv|CeilDiv|[-+*/(),<>=&|.]")
 _MEMBER = re.compile(
     r"(?:archive_format|archive_version|byteorder|version|\.data/\w+|models/\w+\.json|data/sample_inputs/\w+\.pt"
     r"|data/(?:weights|constants)/\w+\.json|data/weights/weight_\d+|data/constants/tensor_\d+|extra/.*)"
@@ -61,7 +60,10 @@ def from_exported(path: Path, trust_pickle: bool = False, device: str | None = N
     raw: Callable[[Any], Any] = lambda z: module(z.to(dtype))  # noqa: E731
     notes = ("a torch.export file: scores and gradients through it; no bounds, as its layers can't be read",)
     if size:
-        raw, notes = in_parts(raw, size), (*notes, f"the batch size {size} is fixed in the file: calls are filled up to it")
+        raw, notes = (
+            in_parts(raw, size),
+            (*notes, f"the batch size {size} is fixed in the file: calls are filled up to it"),
+        )
     return Model(
         call=Call(raw, scores_of),
         chunk=CPU_CHUNK if where.type == "cpu" else 0,
@@ -110,21 +112,19 @@ def _fault_in(tree: Any) -> str | None:
     for key, value in _pairs(tree):
         if key == "target" and not _TARGET.fullmatch(str(value)):
             return f'calls "{value}", which is no tensor operation'
-        if key == "expr_str" and not _EXPRESSION.fullmatch(_SYMBOL.sub("s0", str(value))):
+        if key == "expr_str" and not _plain_arithmetic(str(value)):
             return f'has the shape "{str(value)[:80]}", which is no plain arithmetic'
         if key == "use_pickle" and value:
             return "holds weights as pickles"
         if key == "path_name" and not re.fullmatch(r"(?:weight|tensor)_\d+", str(value)):
             return f'names a part "{value}"'
-        if key == "source_fn_stack" and "torch.ops" not in str(value) and not _plain_names(str(value)):
-            return "has metadata that is no list of names"
         if key in ("in_spec", "out_spec") and value and not _plain_spec(str(value)):
             return "packs its inputs or outputs in a class of its own"
     return None
 
 
-def _plain_names(text: str) -> bool:
-    return all(re.fullmatch(r"[\w.,]*", part) for part in text.split(";"))
+def _plain_arithmetic(text: str) -> bool:
+    return all(_TOKEN.fullmatch(word) for word in re.findall(r"\w+|\S", _SYMBOL.sub("s0", text)))
 
 
 def _plain_spec(text: str) -> bool:
@@ -149,14 +149,17 @@ def _refuse_training(path: Path, program: torch.export.ExportedProgram) -> None:
         batch = target.startswith("aten.batch_norm") and len(node.args) > 5 and node.args[5] is True
         if drops or batch or "_native_batch_norm_legit_functional" in target:
             raise UsageError(
-                f"{path} was exported in training mode ({target} at {node.name}). Write model.eval() before torch.export.export."
+                f"{path} was exported in training mode ({target} at {node.name}). Write model.eval() before "
+                "torch.export.export."
             )
 
 
 def _input(path: Path, program: torch.export.ExportedProgram) -> Any:
     names = program.graph_signature.user_inputs
     if len(names) != 1:
-        raise UsageError(f"{path} takes {len(names)} inputs ({', '.join(map(str, names))}); a model of one input is wanted.")
+        raise UsageError(
+            f"{path} takes {len(names)} inputs ({', '.join(map(str, names))}); a model of one input is wanted."
+        )
     return next(node.meta["val"] for node in program.graph.nodes if node.name == names[0])
 
 

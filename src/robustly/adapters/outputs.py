@@ -54,8 +54,9 @@ def labels_of(answer: Any, count: int) -> Tensor:
     if found.dim() == 1 and len(found) == count:
         if found.is_floating_point() and not bool((found == found.round()).all()):
             raise UsageError(
-                f"labels are whole numbers, the model answered {found[0].item():g} for the first input. Return the index of "
-                "the class, or declare access=\"scores\" and return scores (B, K)."
+                f"labels are whole numbers, the model answered {found[0].item():g} for the first input. Return the "
+                "index of "
+                'the class, or declare access="scores" and return scores (B, K).'
             )
         return found.long()
     scores = scores_of(found, count)
@@ -88,7 +89,8 @@ def _tensor_of(answer: Any) -> Tensor:
         keys = [str(key) for key in answer]
         pick = next((k for k in keys if "logit" in k.lower()), keys[0] if keys else "logits")
         raise UsageError(
-            f"the model answers a {type(answer).__name__} with the keys {', '.join(keys) or '(none)'}; scores (B, K) are "
+            f"the model answers a {type(answer).__name__} with the keys {', '.join(keys) or '(none)'}; scores (B, K) "
+            "are "
             f'wanted. Pick them: lambda x: model(x)["{pick}"].'
         )
     if isinstance(answer, (tuple, list)):
@@ -101,7 +103,9 @@ def _tensor_of(answer: Any) -> Tensor:
 
 def _what_is_wrong(scores: Tensor, count: int) -> str:
     shape = tuple(scores.shape)
-    start = f"the model answers the shape {shape} for {count} input{'s' * (count != 1)}; scores (B, K) are wanted, here "
+    start = (
+        f"the model answers the shape {shape} for {count} input{'s' * (count != 1)}; scores (B, K) are wanted, here "
+    )
     if shape == (count,) and not scores.is_floating_point():
         return (
             f"the model answers whole numbers of shape {shape}, which look like labels. "

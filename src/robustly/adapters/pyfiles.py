@@ -43,7 +43,8 @@ def made_by(source: str) -> Any:
 def _run(path: Path) -> ModuleType:
     name = f"robustly_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and torch look classes up by their module's name
     try:
@@ -64,7 +65,9 @@ def _find(module: ModuleType, function: str, path: Path) -> Callable[..., Any]:
     if found is None:
         raise UsageError(f'{path} has no function "{function}".' + (nearest(function, known) if known else ""))
     if not callable(found):
-        raise UsageError(f"{function} in {path} is a {type(found).__name__}, not a function. Write one that returns the model.")
+        raise UsageError(
+            f"{function} in {path} is a {type(found).__name__}, not a function. Write one that returns the model."
+        )
     return found
 
 

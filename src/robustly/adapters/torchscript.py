@@ -35,7 +35,9 @@ def from_torchscript(path: Path, trust_pickle: bool = False, device: str | None 
         try:
             module = torch.jit.load(io.BytesIO(content), map_location=where)
         except (RuntimeError, ValueError) as error:
-            raise UsageError(f"{path} is damaged or not TorchScript: {str(error).strip().splitlines()[0][:300]}") from error
+            raise UsageError(
+                f"{path} is damaged or not TorchScript: {str(error).strip().splitlines()[0][:300]}"
+            ) from error
     model = from_module(module, path.stem, hashlib.sha256(content).hexdigest())
     note = "a TorchScript file: scores and gradients through it; no bounds, as its layers can't be read"
     return replace(model, module=None, device=where, notes=(*model.notes, note))

@@ -31,7 +31,9 @@ def load_weights(module: nn.Module, path: Path, trust_pickle: bool = False) -> t
     if isinstance(state, nn.Module):
         state = state.state_dict()
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UsageError(f"{path} holds no table of tensors. Save it with safetensors.torch.save_file(model.state_dict(), path).")
+        raise UsageError(
+            f"{path} holds no table of tensors. Save it with safetensors.torch.save_file(model.state_dict(), path)."
+        )
     state = dict(state)
     if state and all(str(key).startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
@@ -58,7 +60,9 @@ def unpickled(path: Path, trust_pickle: bool) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
-        raise UsageError(f"{path} cannot be read as a torch file: {type(error).__name__}: {_first_line(error)}") from error
+        raise UsageError(
+            f"{path} cannot be read as a torch file: {type(error).__name__}: {_first_line(error)}"
+        ) from error
 
 
 def refusal(path: Path, what: str = "a pickle that needs code to load") -> str:
@@ -95,7 +99,11 @@ def _refuse_misfit(wanted: Mapping[str, Any], got: Mapping[str, Any], path: Path
         if name in got and isinstance(value, Tensor) and value.shape != got[name].shape
     ]
     faults = [("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes)]
-    told = [f"{what}: {', '.join(names[:5])}{f' and {len(names) - 5} more' * (len(names) > 5)}" for what, names in faults if names]
+    told = [
+        f"{what}: {', '.join(names[:5])}{f' and {len(names) - 5} more' * (len(names) > 5)}"
+        for what, names in faults
+        if names
+    ]
     if told:
         raise UsageError(f"the weights in {path.name} do not fit the model. {'; '.join(told)}.")
 

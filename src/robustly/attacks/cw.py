@@ -45,7 +45,7 @@ class Descent(NamedTuple):
     met: Tensor
 
 
-@spec("attack", paper="Carlini & Wagner 2017, arXiv:1608.04644")
+@spec("attack", paper="Carlini & Wagner 2017, arXiv:1608.04644", sets=("Ball",))
 def cw(
     steps: int = 1000, binary_steps: int = 9, rate: float = 0.01, confidence: float = 0.0, initial_const: float = 1e-3
 ) -> Attack:

@@ -47,7 +47,12 @@ class Found(NamedTuple):
     met: Tensor
 
 
-@spec("attack", paper="Andriushchenko et al. 2020, arXiv:1912.00049", needs="scores")
+@spec(
+    "attack",
+    paper="Andriushchenko et al. 2020, arXiv:1912.00049",
+    needs="scores",
+    sets=("LinfBall", "L2Ball", "GridSet", "BothSet"),
+)
 def square(queries: int = 5000, p: float = 0.8, loss: Loss = margin) -> Attack:
     """Random search: change one square window at a time, keep what raises the loss; the windows shrink as it goes.
 

@@ -134,12 +134,15 @@ def _margins(operations: tuple[Operation, ...], value: Interval, goal: Goal) -> 
             args = map_arg(operation.args, values.__getitem__)
             kwargs = map_arg(operation.kwargs, values.__getitem__)
             if operation.node is result and operation.name == "linear" and isinstance(args[0], Interval):
-                return _checked(affine.margins(args[0], *_weight(*args[1:], **kwargs), goal), operation)
+                weight, bias = _weight(*args[1:], **kwargs)
+                _check((*args[0].shape[:-1], len(weight)), goal, operation)
+                return affine.margins(args[0], weight, bias, goal)
             values[operation.node] = _applied(operation, args, kwargs)
     out = values.get(result) if isinstance(result, Node) else None
     if not isinstance(out, Interval):
         raise UnsupportedOperator("output", "output", "the network does not answer with one tensor made from its input")
-    return _checked(_differences(out, goal), operations[-1])
+    _check(out.shape, goal, operations[-1])
+    return _differences(out, goal)
 
 
 def _applied(operation: Operation, args: Any, kwargs: Any) -> Any:
@@ -165,19 +168,20 @@ def _applied(operation: Operation, args: Any, kwargs: Any) -> Any:
 def _differences(out: Interval, goal: Goal) -> Tensor:
     """The same where the last layer is not linear: scores bounded one by one."""
     anchor, sign = (goal.y, 1) if goal.target is None else (goal.target, -1)
-    if len(out.shape) != 2:
-        return out.lower
     low, high = (t.gather(1, anchor[:, None]) for t in (out.lower, out.upper))
     gap = low - out.upper if sign > 0 else out.lower - high
     known = torch.isfinite(out.lower).all(1, keepdim=True)
     return torch.where(known, gap.scatter(1, anchor[:, None], sign * torch.inf), torch.nan)
 
 
-def _checked(differences: Tensor, operation: Operation) -> Tensor:
-    if differences.dim() != 2 or differences.shape[1] < 2:
-        reason = f"scores of shape (B, {', '.join(map(str, differences.shape[1:]))}); need (B, K) with K of 2 or more"
+def _check(shape: tuple[int, ...], goal: Goal, operation: Operation) -> None:
+    """Refuse scores that are not (B, K) with K >= 2 classes that hold every label."""
+    label = goal.y if goal.target is None else goal.target
+    if len(shape) != 2 or shape[1] < 2 or shape[1] <= int(label.max()):
+        reason = f"it answers in shape (B, {', '.join(map(str, shape[1:]))}) where (B, K) with K of 2 or more is needed"
+        if len(shape) == 2 and shape[1] >= 2:
+            reason = f"it has {shape[1]} classes but a label is {int(label.max())}"
         raise UnsupportedOperator(operation.name, operation.where, reason)
-    return differences
 
 
 def _collected(differences: Tensor, goal: Goal) -> Tensor:

@@ -139,7 +139,8 @@ def trace(module: nn.Module) -> tuple[Operation, ...]:
     for path, part in module.named_modules():
         if part._forward_hooks or part._forward_pre_hooks or "forward" in part.__dict__:
             raise UnsupportedOperator(type(part).__name__, path or "root", "it has a forward hook or a patched forward")
-    first, second = _operations(module), _operations(module)
+    with torch.random.fork_rng(devices=[]):  # the second trace goes on where the first stopped drawing
+        first, second = _operations(module), _operations(module)
     for one, two in zip(first, second, strict=True):
         if not _same((one.args, one.kwargs), (two.args, two.kwargs)):
             raise UnsupportedOperator(one.name, one.where, "its arguments change from run to run, so it looks random")
@@ -156,10 +157,7 @@ class _Tracer(fx.Tracer):
 def _operations(module: nn.Module) -> tuple[Operation, ...]:
     before = set(vars(module))
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.rand(1)  # so that two traces of a random `forward` differ
-            graph = _Tracer().trace(module)
-        return _named(graph, module)
+        return _named(_Tracer().trace(module), module)
     except UnsupportedOperator:
         raise
     except Exception as error:

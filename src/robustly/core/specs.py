@@ -53,7 +53,8 @@ class Spec:
         make = lookup(self.kind, self.name).make
         several = {k for k, p in inspect.signature(make).parameters.items() if p.kind is p.VAR_POSITIONAL}
         values = {k: _built(v) for k, v in self.args}
-        return make(*(v for k in several for v in values.pop(k)), **values)
+        listed = [v for k in several for v in values.pop(k)]
+        return make(*listed, **values)
 
     def leaves(self) -> list[Spec]:
         """The specs of this kind that it is finally made of: itself, or what its arguments hold."""
@@ -161,9 +162,9 @@ def from_table(table: Mapping[str, Any], what: str) -> Any:
 
     Raises:
         UsageError: no key says what it is, or as `build`.
-    """
+    """  # an attack has a loss and a start too, so the first kind found is what the table is about
     kinds = [kind for kind in ("attack", "certifier", "loss", "start") if kind in table]
-    if len(kinds) != 1:
+    if not kinds:
         raise UsageError(f'{what} must name one thing, say attack = "pgd"; its keys are {", ".join(sorted(table))}.')
     return build(kinds[0], str(table[kinds[0]]), {k: v for k, v in table.items() if k != kinds[0]})
 

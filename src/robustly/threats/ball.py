@@ -87,5 +87,12 @@ class NormThreat:
         return self.ball(x, eps, low, high, domain, mask)
 
     def __str__(self) -> str:
-        eps = f"{self.eps:.12g}" if not isinstance(self.eps, Tensor) else "per-example"
-        return f"{self.name}:{eps}" + ("" if self.mask is None else " in a mask")
+        return f"{self.name}:{_shown(self.eps)}" + ("" if self.mask is None else " in a mask")
+
+
+def _shown(eps: float | Tensor) -> str:
+    """Eps as people write it: 8/255 rather than 0.0313725490196."""
+    if isinstance(eps, Tensor):
+        return "per-example"
+    levels = round(eps * 255) if eps < 1 else 0
+    return f"{levels}/255" if levels and eps == levels / 255 else repr(float(eps)).removesuffix(".0")

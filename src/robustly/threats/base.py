@@ -103,6 +103,10 @@ class Finite(PerturbationSet):
     def moves(self, z: Batch, key: Tensor, count: int) -> tuple[Batch, Tensor]:
         """Up to `count` members a row that are one edit away from z: (candidates (M,), owner int64 (M,))."""
 
+    def beside(self, z: Batch, near: Batch, key: Tensor, count: int) -> tuple[Batch, Tensor]:
+        """The same, preferably where `near` differs from z, for a search that found something there."""
+        return self.moves(z, key, count)
+
 
 @runtime_checkable
 class Threat(Protocol):

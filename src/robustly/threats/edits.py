@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Self
 
 import torch
@@ -65,14 +66,14 @@ class EditSet(Finite):
         All of them, in random order, where there are no more than `count`; otherwise a random choice without repeats.
         Of texts with thousands of characters some may be missed where few edits lead to a new member.
         """
-        candidates: list[str] = []
-        owner: list[int] = []
-        for row, text in enumerate(_texts(z)):
-            index = torch.tensor([row])
-            found = self.take(index)._moves(text, key[index], count)
-            candidates += found
-            owner += [row] * len(found)
-        return tuple(candidates), torch.tensor(owner, dtype=torch.int64)
+        return self._each(
+            z, count, lambda row, text, inner: self._anywhere(row, text, inner, key[row : row + 1], count)
+        )
+
+    def beside(self, z: Batch, near: Batch, key: Tensor, count: int) -> tuple[Texts, Tensor]:
+        """The moves of z at the place where `near` differs from it; none where it doesn't."""
+        other = _texts(near)
+        return self._each(z, count, lambda row, text, inner: self._at(text, other[row], key[row : row + 1]))
 
     def take(self, index: Tensor) -> Self:
         return replace(self, x=take(self.x, index), most=self.most[index])
@@ -87,25 +88,26 @@ class EditSet(Finite):
             text = text[:at] + written + text[at + (kind != "insert") :]
         return text
 
-    def _moves(self, text: str, key: Tensor, count: int) -> list[str]:
-        """The moves of the only row."""
-        most, written = int(self.most), frozenset(self.alphabet)
-        inner = most > 0 and edits_between(self.x[0], text, most - 1, written) is not None
-        out: list[str] = []
-        for index in self._indices(text, inner, key, count):
-            if len(out) == count:
-                break
-            moved = _moved(text, index, self.alphabet)
-            if moved is not None and (inner or edits_between(self.x[0], moved, most, written) is not None):
-                out.append(moved)
-        return out
+    def _each(self, z: Batch, count: int, numbers: Callable[[int, str, bool], Iterable[int]]) -> tuple[Texts, Tensor]:
+        """A row's first `count` members among the numbered edits, which may differ where a text is inside the edge."""
+        written = frozenset(self.alphabet)
+        candidates: list[str] = []
+        owner: list[int] = []
+        for row, (x, text, most) in enumerate(zip(self.x, _texts(z), self.most.tolist(), strict=True)):
+            inner = most > 0 and edits_between(x, text, most - 1, written) is not None
+            moved = (_moved(text, number, self.alphabet) for number in numbers(row, text, inner))
+            new = (m for m in moved if m is not None and (inner or edits_between(x, m, most, written) is not None))
+            found = list(islice(new, count))
+            candidates += found
+            owner += [row] * len(found)
+        return tuple(candidates), torch.tensor(owner, dtype=torch.int64)
 
-    def _indices(self, text: str, inner: bool, key: Tensor, count: int) -> Iterator[int]:
+    def _anywhere(self, row: int, text: str, inner: bool, key: Tensor, count: int) -> Iterator[int]:
         """Numbers of edits of the text (see `_moved`) in random order, without repeats."""
         each = 2 * len(self.alphabet) + 1
         low, high = 0, len(text)
         if not inner and each * len(text) > SIFTED:  # elsewhere one more edit would be one too many
-            low, high = _changed(self.x[0], text, int(self.most))
+            low, high = _changed(self.x[row], text, int(self.most[row]))
         first, total = low * each, (high - low) * each + len(self.alphabet)
         if total <= max(LISTED if inner else SIFTED, 4 * count):
             yield from (first + keys.permutation(key, total)[0]).tolist()
@@ -118,6 +120,14 @@ class EditSet(Finite):
                 if index not in seen:
                     seen.add(index)
                     yield index
+
+    def _at(self, text: str, near: str, key: Tensor) -> Iterable[int]:
+        """Numbers of the edits at the place where another text differs, in random order."""
+        if text == near:
+            return ()
+        place, _ = slide(text, near, (0, 0))
+        slots = len(self.alphabet) * (1 if place == len(text) else 2) + (place < len(text))
+        return (place * (2 * len(self.alphabet) + 1) + keys.permutation(key, slots)[0]).tolist()
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ CLASSES = (
 )
 TITLES = {
     "fashion_plain": "Trained as usual: accurate, and not robust at all",
-    "fashion_adversarial": "Trained on PGD points: resists attacks, but interval bounds prove little",
+    "fashion_adversarial": "Trained on PGD points: resists attacks, but interval bounds prove nothing",
     "fashion_certified": "Trained on interval bounds: less accurate, and provably robust on most images",
     "fashion": "1000 images of clothes from the Fashion-MNIST test set, 100 of each class",
 }

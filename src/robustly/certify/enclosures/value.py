@@ -1,7 +1,8 @@
 """Boxes around what a float32 network computes, and the widening that rounding asks for.
 
-Bounds are float64 and enclose the *computed* float32 numbers, not only the exact ones. A sum of n products computed in
-any order, with or without fused operations, is off by at most gamma_n sum|w_i x_i|, gamma_n = n u / (1 - n u), u = 2^-24
+Bounds are float64 and enclose the *computed* float32 numbers, not only the exact ones. A sum of n products, computed in
+any order and with fused operations or without, is off by at most gamma_n sum|w_i x_i|, where
+gamma_n = n u / (1 - n u) and u = 2^-24
 (Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.1). `SAFETY` doubles it, which also pays for the
 float64 rounding of the bounds, 2^29 times finer.
 """

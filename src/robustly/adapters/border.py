@@ -1,0 +1,227 @@
+"""The last look before an audit: does this model answer for these data, and does this eps mean something here?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustly.adapters.data import Data
+from robustly.adapters.outputs import Call, picked
+from robustly.adapters.ranges import refuse_outside
+from robustly.core.errors import ModelRaised, UsageError
+from robustly.core.rows import Batch
+from robustly.oracle.model import Access, Model
+from robustly.threats import L0, L1, L2, Both, Domain, Edits, Grid, Linf, Threat, eps_of
+
+PATIENCE = 8  # examples asked before a model that raises is said to raise on all
+
+
+class Checked(NamedTuple):
+    """model: with what was learnt (classes, range, access). warnings: for the record. forward: passes spent."""
+
+    model: Model
+    warnings: tuple[str, ...]
+    forward: int
+
+
+def check_pair(model: Model, data: Data) -> Checked:
+    """Ask the model about the first two examples and compare what it says with the data.
+
+    Fills in the classes and, where the model declares none, the range found in the data; takes gradients off a model
+    whose answer autograd can't follow; and shields the data from a model that writes into its input.
+
+    Raises:
+        UsageError: values outside the model's range, answers of a wrong shape, labels or class names beyond its
+            classes, or a model that raises on each of the first examples.
+    """
+    model = _in_range(model, data)
+    found, spent = _first_answer(model, data)
+    warnings: list[str] = []
+    if found.wrote:
+        model = replace(model, call=_shielded(model.call), module=None)
+        warnings.append("the model writes into its input: it is given copies, and the twin and the bounds are off")
+    if found.note:
+        model = replace(model, module=None, notes=(*model.notes, found.note))
+    if isinstance(data.x, tuple):
+        model = model.granting(Access.SCORES)  # a text has no gradient
+    elif model.access is Access.GRADIENTS and not found.answer.requires_grad:
+        model = model.granting(Access.SCORES)
+        warnings.append(
+            "no gradient flows through the model (no_grad, detach, rounding or numpy inside): query attacks only, "
+            "which find "
+            "less. Give the differentiable network if you have it"
+        )
+    if model.access is Access.LABELS:
+        return Checked(_with_labels(model, data), tuple(warnings), spent)
+    scores = found.answer.detach()
+    model = _with_classes(model, data, scores.shape[1])
+    if 0 < len(data.classes) < scores.shape[1]:
+        warnings.append(
+            f"the data name {len(data.classes)} classes and the model has {scores.shape[1]}: label 0 is taken as its "
+            "score 0, and "
+            "so on. Give classes=(...) in the model's order if that is wrong"
+        )
+    if _like_probabilities(scores):
+        warnings.append(
+            "the scores look like probabilities (each row is in [0, 1] and sums to 1): cross-entropy on "
+            "probabilities is weak. "
+            "Return logits, or log(p), from the model"
+        )
+    return Checked(model, tuple(warnings), spent)
+
+
+def check_eps(threat: Threat, data: Data, model: Model) -> tuple[str, ...]:
+    """Warnings about a size that covers everything, or that no 8-bit image could show. eps = 0 is fine."""
+    eps = eps_of(threat)
+    if isinstance(data.x, tuple):
+        shortest = min(map(len, data.x))
+        if isinstance(threat, Edits) and eps >= shortest > 0:
+            return (f"{threat} may rewrite the whole of the shortest text, which has {shortest} characters",)
+        return ()
+    domain = _narrower(model.domain, data.domain)
+    width, whole = domain.high - domain.low, _whole(threat, data, domain)
+    if whole is not None and eps >= whole:
+        return (
+            f"eps {eps:g} of {threat} covers the whole range {domain} (from {whole:g} on): every input can become "
+            "every other, "
+            "so no model is robust. Choose a smaller eps, in input units",
+        )
+    if data.kind == "image" and math.isfinite(width) and 0 < eps < width / 255 and not _counts(threat):
+        return (
+            f"eps {eps:g} of {threat} is below one step of an 8-bit image, {width / 255:.4g} ({width:g}/255): as an "
+            "image file no "
+            "input would change. Choose eps in input units, say "
+            f"{8 * width / 255:.3g}",
+        )
+    return ()
+
+
+class _Found(NamedTuple):
+    answer: Tensor
+    wrote: bool
+    note: str | None
+
+
+def _first_answer(model: Model, data: Data) -> tuple[_Found, int]:
+    """What the model says of the first two examples; if it raises there, of the first single one it answers for."""
+    parts = [slice(0, 2), *(slice(i, i + 1) for i in range(min(len(data), PATIENCE)))]
+    spent, first = 0, ""
+    for part in parts:
+        spent += len(data.y[part])
+        try:
+            return _asked(model, data.x[part]), spent
+        except ModelRaised as error:
+            first = first or str(error)
+    raise UsageError(
+        f"the model raised on each of the first {len(parts) - 1} examples (one input has the shape "
+        f"{data.shape or 'of a text'}). "
+        f"First: {first}. Check the size, the order of the axes (layout) and the type that the model wants."
+    )
+
+
+def _asked(model: Model, x: Batch) -> _Found:
+    call = model.call
+    raw, read = (call.raw, call.read) if isinstance(call, Call) else (call, None)
+    bare = replace(
+        model, call=raw
+    )  # so that what the model raises is told as ever, and its own answer can be looked at
+    if not isinstance(x, Tensor):
+        with torch.no_grad():
+            answer = bare.answer(x)
+        return _Found(read(answer, len(x)) if read else answer, False, picked(answer))
+    # A copy that no one holds, which is no leaf: a model that writes into it does no harm and is noticed.
+    given = x.to(model.device).clone().requires_grad_(model.access is Access.GRADIENTS)
+    with torch.set_grad_enabled(model.access is Access.GRADIENTS):
+        copy = given.clone()
+        answer = bare.answer(copy)
+        wrote = not torch.equal(copy.detach(), given.detach())
+        return _Found(read(answer, len(x)) if read else answer, wrote, picked(answer))
+
+
+def _shielded(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def shielded(z: Any) -> Any:
+        return call(z.clone() if isinstance(z, Tensor) else z)
+
+    return shielded
+
+
+def _in_range(model: Model, data: Data) -> Model:
+    if not isinstance(data.x, Tensor):
+        return model
+    if model.domain != Domain():
+        refuse_outside(data.x, model.domain)
+        return model
+    if data.domain == Domain():
+        return model
+    return replace(model, domain=data.domain, notes=(*model.notes, f"input range {data.domain}, taken from the data"))
+
+
+def _with_classes(model: Model, data: Data, count: int) -> Model:
+    if model.classes not in (None, count):
+        raise UsageError(f"the model was said to have {model.classes} classes, but it answers {count} scores.")
+    if len(data.classes) > count:
+        told = ", ".join(data.classes[:5]) + (", ..." if len(data.classes) > 5 else "")
+        raise UsageError(
+            f"the data have {len(data.classes)} classes ({told}), but the model answers {count} scores. "
+            "Give the model that was trained on these classes."
+        )
+    if int(data.y.max()) >= count:
+        index = int((data.y >= count).nonzero()[0])
+        hint = (
+            " Labels seem to start at 1: subtract 1." if int(data.y.min()) == 1 and int(data.y.max()) == count else ""
+        )
+        raise UsageError(
+            f"label {index} is {int(data.y[index])}, but the model answers {count} scores, for the labels 0 to "
+            f"{count - 1}.{hint}"
+        )
+    return replace(model, classes=count, labels=model.labels or data.classes)
+
+
+def _with_labels(model: Model, data: Data) -> Model:
+    count = model.classes or len(data.classes) or None
+    if count is not None and int(data.y.max()) >= count:
+        index = int((data.y >= count).nonzero()[0])
+        raise UsageError(f"label {index} is {int(data.y[index])}, but the model has {count} classes, 0 to {count - 1}.")
+    return replace(model, classes=count, labels=model.labels or data.classes)
+
+
+def _like_probabilities(scores: Tensor) -> bool:
+    if not torch.isfinite(scores).all():
+        return False
+    inside = bool(((scores >= 0) & (scores <= 1)).all())
+    return inside and bool(((scores.double().sum(1) - 1).abs() < 1e-3).all())
+
+
+def _narrower(one: Domain, other: Domain) -> Domain:
+    return one if one != Domain() else other
+
+
+def _counts(threat: Threat) -> bool:
+    return isinstance(threat.threat if isinstance(threat, Grid) else threat, (L0, Edits))
+
+
+def _whole(threat: Threat, data: Data, domain: Domain) -> float | None:
+    """The eps from which the set is the whole box, in the threat's measure; None where there is none."""
+    size, width = math.prod(data.shape), domain.high - domain.low
+    if isinstance(threat, Grid):
+        return _whole(threat.threat, data, domain)
+    if isinstance(threat, Both):
+        return (
+            None
+            if (second := _whole(threat.second, data, domain)) is None or eps_of(threat.second) < second
+            else _whole(threat.first, data, domain)
+        )
+    if isinstance(threat, L0):
+        return float(size)
+    if not math.isfinite(width):
+        return None
+    if isinstance(threat, Linf):
+        return width
+    if isinstance(threat, L2):
+        return width * math.sqrt(size)
+    return width * size if isinstance(threat, L1) else None

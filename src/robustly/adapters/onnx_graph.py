@@ -1,0 +1,144 @@
+"""An ONNX graph as a torch module: layers in sequence where it is a chain, else layers with named wires."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustly.adapters.onnx_layers import OPERATORS, VARIABLE, UnsupportedError
+from robustly.core.errors import UsageError
+
+
+class Wire(NamedTuple):
+    """One layer: the names of the values it takes, and of the value it makes."""
+
+    takes: tuple[str, ...]
+    makes: str
+
+
+class Wired(nn.Module):
+    """Layers that are not a chain: skips, joins, several heads."""
+
+    def __init__(self, layers: list[nn.Module], wires: list[Wire], start: str, end: str) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.wires, self.start, self.end = wires, start, end
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The value named `end`, for x as the value named `start`."""
+        values = {self.start: x}
+        for layer, wire in zip(self.layers, self.wires, strict=True):
+            values[wire.makes] = layer(*(values[name] for name in wire.takes))
+        return values[self.end]
+
+
+def converted(proto: Any, start: str, end: str) -> nn.Module:
+    """The graph of a checked `ModelProto` from input `start` to output `end`, frozen, in evaluation mode.
+
+    Raises:
+        UnsupportedError: an operator that isn't converted; the message names it and its node.
+    """
+    shapes, opset = _shapes(proto), next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
+    constants: dict[str, Tensor] = {tensor.name: _tensor(tensor) for tensor in proto.graph.initializer}
+    layers: list[nn.Module] = []
+    wires: list[Wire] = []
+    for node in _needed(proto.graph.node, end):
+        told = f"{node.op_type} at node {node.name or node.output[0]}"
+        if node.op_type == "Constant":
+            constants[node.output[0]] = _constant(node, told)
+            continue
+        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
+            raise UnsupportedError(f"unsupported operator {told}")
+        args = [None if not name else constants.get(name, VARIABLE) for name in node.input]
+        fixed = VARIABLE not in args
+        first = args[0] if fixed and args else None
+        shape = shapes.get(node.input[0]) if node.input else None
+        at = {a.name: _attribute(a) for a in node.attribute}
+        at |= {"opset": opset, "rank": None if shape is None else len(shape), "row": _row(shape)}
+        try:
+            layer = OPERATORS[node.op_type](at, [VARIABLE, *args[1:]] if fixed else args)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"unsupported operator {told}: {error}") from None
+        except (KeyError, RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise UnsupportedError(f"unsupported operator {told}: {type(error).__name__}: {error}") from None
+        if fixed:
+            constants[node.output[0]] = layer.eval()(first)
+            continue
+        layers.append(layer)
+        wires.append(Wire(tuple(n for n, a in zip(node.input, args, strict=True) if a is VARIABLE), node.output[0]))
+    chain = [wire.takes for wire in wires] == [(n,) for n in [start, *(w.makes for w in wires)][: len(wires)]]
+    module = nn.Sequential(*layers) if chain else Wired(layers, wires, start, end)
+    return module.requires_grad_(False).eval()
+
+
+def _needed(nodes: Any, end: str) -> list[Any]:
+    """The nodes that the output depends on, in order."""
+    wanted, kept = {end}, []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    for node in kept:
+        if len(wanted.intersection(node.output)) > 1:
+            raise UnsupportedError(
+                f"unsupported operator {node.op_type} at node {node.name or node.output[0]}: several outputs"
+            )
+    return kept[::-1]
+
+
+def _shapes(proto: Any) -> Mapping[str, tuple[int | None, ...]]:
+    """Shapes of values as far as they are known; None is a free axis."""
+    import onnx
+
+    try:
+        graph = onnx.shape_inference.infer_shapes(proto).graph
+    except Exception:
+        graph = proto.graph  # without it some layers are found only by their general form
+    return {
+        value.name: tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim)
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.HasField("shape")
+    }
+
+
+def _row(shape: tuple[int | None, ...] | None) -> int | None:
+    if shape is None or any(size is None for size in shape[1:]):
+        return None
+    return math.prod(size for size in shape[1:] if size is not None)
+
+
+def _tensor(tensor: Any) -> Tensor:
+    import onnx
+
+    return torch.from_numpy(np.array(onnx.numpy_helper.to_array(tensor)))
+
+
+def _attribute(attribute: Any) -> Any:
+    import onnx
+
+    value = onnx.helper.get_attribute_value(attribute)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _constant(node: Any, told: str) -> Tensor:
+    name, value = next(((a.name, _attribute(a)) for a in node.attribute), ("nothing", None))
+    if name == "value":
+        return _tensor(value)
+    if name in ("value_float", "value_floats"):
+        return torch.tensor(value, dtype=torch.float32)
+    if name in ("value_int", "value_ints"):
+        return torch.tensor(value, dtype=torch.int64)
+    raise UnsupportedError(f"unsupported operator {told}: a constant given as {name}")
+
+
+def refuse_inputs(path: Any, count: int) -> None:
+    """Raise unless the graph has one input."""
+    if count != 1:
+        raise UsageError(
+            f"{path} takes {count} inputs; a model of one input is wanted. Export it with the others as constants."
+        )

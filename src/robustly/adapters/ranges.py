@@ -1,0 +1,59 @@
+"""The range that inputs live in: declared, or detected from the data and said so."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robustly.core.errors import UsageError
+from robustly.threats.base import Domain
+
+
+def detect_range(x: Tensor) -> tuple[Domain, str]:
+    """The domain of floating inputs (N, ...), and a sentence that says how it was found.
+
+    All in [0, 1]: that. Images beyond it: unbounded, unless they look like 0..255.
+
+    Raises:
+        UsageError: the values look like 0..255, where an eps meant for [0, 1] would be nothing.
+    """
+    low, high = x.min().item(), x.max().item()
+    if low >= 0 and high <= 1:
+        return Domain(0.0, 1.0), f"input range [0, 1], detected: all values lie in [{low:g}, {high:g}]"
+    if _looks_like_bytes(x, low, high):
+        raise UsageError(
+            f"the data look like 0..255: they reach from {low:g} to {high:g}. Divide by 255, or declare range=(0, 255) "
+            "(--range 0,255); eps is then in the same units."
+        )
+    note = f"no input range: values reach from {low:g} to {high:g}, and the attacker may leave it. Declare range=(low, high)"
+    if x.dim() == 4 and low < 0:
+        note += "; the images look normalised: eps is in these units unless the normalisation moves into the model"
+    return Domain(), note
+
+
+def refuse_outside(x: Tensor, domain: Domain) -> None:
+    """Raise where a value lies outside the declared range.
+
+    Raises:
+        UsageError: names the first example, the place, the value and the remedy.
+    """
+    outside = (x < domain.low) | (x > domain.high)
+    if not outside.any():
+        return
+    index = tuple(outside.nonzero()[0].tolist())
+    low, high = x.min().item(), x.max().item()
+    remedy = f"Declare the range the model was trained for, range=({low:g}, {high:g}), or scale the data."
+    if domain == Domain(0.0, 1.0) and low >= 0 and 1.5 < high <= 255:
+        remedy = "These look like 0..255: divide by 255, or declare range=(0, 255) (--range 0,255)."
+    raise UsageError(
+        f"input {index[0]} has the value {x[index].item():g} at {index[1:]}, outside the declared range {domain}. "
+        f"{remedy}"
+    )
+
+
+def _looks_like_bytes(x: Tensor, low: float, high: float) -> bool:
+    if low < 0 or not 1.5 < high <= 255:
+        return False
+    if x.dim() >= 3:
+        return True
+    return high >= 128 and bool((x == torch.round(x)).all())  # flattened images; a table of small numbers is no image

@@ -1,0 +1,185 @@
+"""robustly audit: a verdict for every example."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from robustly.cli import options, values
+from robustly.cli.signals import current
+
+if TYPE_CHECKING:
+    from robustly.cli.options import Here
+    from robustly.core.records import Record
+
+
+def audit(
+    model: options.Model,
+    data: options.Data,
+    /,
+    *,
+    threat: options.Threat,
+    plan: Annotated[
+        str,
+        Parameter(group=options.HOW, help="What is run: quick, fast, standard or a .toml file. See `robustly plan`."),
+    ] = "fast",
+    eps: Annotated[
+        str | None,
+        Parameter(
+            group=options.HOW,
+            allow_leading_hyphen=True,
+            help="Further sizes for the curve of robust accuracy, say 0,0.05,8/255; verdicts are reused.",
+        ),
+    ] = None,
+    limit: options.Limit = None,
+    time: Annotated[
+        str | None, Parameter(group=options.HOW, help="Stop after so long: 60s, 5m, 1h. Run again to go on.")
+    ] = None,
+    until: Annotated[
+        float | None, Parameter(group=options.HOW, help="Stop when the bracket is this narrow, say 0.02.")
+    ] = None,
+    seed: options.Seed = 0,
+    twin: Annotated[
+        str | None,
+        Parameter(
+            group=options.HOW,
+            help="Search on a fast copy of the network: channels-last or bf16. The judge asks the original.",
+        ),
+    ] = None,
+    batch: Annotated[str, Parameter(group=options.HOW, help="Examples a batch: auto or a number.")] = "auto",
+    device: options.Device = "cpu",
+    range_: options.Range = None,
+    access: options.Access = None,
+    weights: options.Weights = None,
+    trust_pickle: options.TrustPickle = False,
+    classes: options.Classes = None,
+    out: Annotated[
+        str | None,
+        Parameter(
+            group=options.OUTPUT,
+            help="Run folder; runs/MODEL-DATA-THREAT if left out. An interrupted run in it goes on.",
+        ),
+    ] = None,
+    junit: Annotated[
+        str | None, Parameter(group=options.OUTPUT, help="Also write JUnit XML to this file, for a CI server.")
+    ] = None,
+    fail_under: Annotated[
+        float | None,
+        Parameter(
+            group=options.OUTPUT,
+            help="Gate: exit 1 unless robust accuracy is at least this, say 0.40, with 95 % confidence.",
+        ),
+    ] = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    here: Here,
+) -> int:
+    """Audit a model: a verdict for every example.
+
+    Certifies what it can, attacks the rest, and has a judge re-run every counterexample. Shows the bracket in which
+    robust accuracy lies while it tightens, and writes the record, the counterexamples and an HTML report to one folder.
+    Killed at any moment and started again with the same words, it goes on where it was.
+    """
+    folder = Path(out or default_folder(model, data, threat))
+    given_sizes, seconds, bounds, rows = (
+        values.sizes(eps),
+        values.duration(time),
+        values.interval(range_),
+        values.batch(batch),
+    )
+    values.fraction(fail_under, "--fail-under")
+    values.fraction(until, "--until")
+    values.one_of(access, ("gradients", "scores", "labels"), "--access")
+    values.at_least(limit, 1, "--limit")
+    xml = values.writable(junit, "--junit")
+    here.advice = (
+        f"What was committed is kept in {folder}. To go on, run the same command again:\n  {here.again}"
+    )
+    if not quiet:
+        here.say(f"auditing {model} on {data} under {threat}, plan {plan}; run folder {folder}")
+
+    from robustly.auditing.audit import audit as run
+    from robustly.auditing.plan import load_plan
+    from robustly.cli.progress import watching
+
+    stages = load_plan(plan)
+    with watching(here, stages, threat, len(set(given_sizes)), seconds, quiet) as watch:
+        record = run(
+            model,
+            data,
+            threat,
+            stages,
+            seed=seed,
+            eps=given_sizes,
+            out=folder,
+            limit=limit,
+            time=seconds,
+            until=until,
+            batch=rows,
+            device=device,
+            range=bounds,
+            access=access,
+            classes=classes,
+            weights=weights,
+            trust_pickle=trust_pickle,
+            twin=twin,
+            watch=watch,
+            command=here.command,
+        )
+    current.check()
+    return finish(here, record, folder, xml, fail_under, quiet, verbose)
+
+
+def finish(
+    here: Here, record: Record, folder: Path, xml: Path | None, fail_under: float | None, quiet: bool, verbose: bool
+) -> int:
+    """Write the reports, say the result, apply the gate; returns the exit code."""
+    from robustly.core.points import write_atomically
+    from robustly.report.gate import exit_code, gate
+    from robustly.report.html import write_report
+    from robustly.report.junit import junit_xml
+    from robustly.report.terminal import summary_table
+
+    page = write_report(folder)
+    if xml is not None:
+        write_atomically(xml, junit_xml(record).encode())
+    if quiet:
+        here.say(bracket(record))
+    else:
+        here.show(summary_table(record))
+    for note in record.notes if verbose else ():
+        here.say(f"note: {note}")
+    if record.status == "partial":
+        here.say(f"partial: {record.why_partial}. To go on, run the same command again:", style="yellow")
+        here.say(f"  {here.again}")
+    here.say(f"record  {folder / 'record.json'}")
+    here.say(f"report  {page}")
+    if xml is not None:
+        here.say(f"junit   {xml}")
+    if fail_under is not None:
+        verdict = gate(record, fail_under)
+        here.say(f"gate {verdict.outcome}: {verdict.sentence}", style="green" if verdict.outcome == "passed" else "red")
+    return exit_code(record, fail_under)
+
+
+def bracket(record: Record) -> str:
+    """The result in one line."""
+    s = record.summary
+    return (
+        f"robust accuracy between {100 * s.certified:.1f} % certified and {100 * s.attacked:.1f} % attacked, "
+        f"{s.unknown} undecided; clean {100 * s.clean:.1f} % of {s.examples}"
+    )
+
+
+def default_folder(model: str, data: str, threat: str) -> Path:
+    """runs/MODEL-DATA-THREAT, in characters that every file system takes."""
+    return Path("runs") / "-".join(_slug(word) for word in (model, data, threat))
+
+
+def _slug(word: str) -> str:
+    """The last part of a path or name, with everything else than letters, digits, "_", "." and "-" turned into "-"."""
+    last = re.split(r"[/\\](?=\D)", word.removeprefix("zoo:").rstrip("/\\"))[-1]
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", last).strip("-.")[:60] or "x"

@@ -1,0 +1,69 @@
+"""All commands under one name. Importing this imports no torch: a command loads what it needs when it runs."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from cyclopts import App
+
+from robustly.cli.attack import attack
+from robustly.cli.audit import audit
+from robustly.cli.compare import compare
+from robustly.cli.listing import listing
+from robustly.cli.plan import plan
+from robustly.cli.replay import replay
+from robustly.cli.report import report
+from robustly.cli.show import show
+
+EXAMPLES = {
+    audit: (
+        "zoo:fashion_adversarial zoo:fashion --threat linf:0.1 --limit 200",
+        "net.py:build test.npz --threat l2:0.5 --weights net.safetensors",
+        "zoo:fashion_plain zoo:fashion --threat linf:0.1 --fail-under 0.40",
+    ),
+    attack: (
+        "pgd zoo:fashion_adversarial zoo:fashion --threat linf:0.1 --limit 100",
+        "square zoo:fashion_plain zoo:fashion --threat l2:1 --set queries=500",
+    ),
+    plan: ("zoo:fashion_adversarial zoo:fashion --threat linf:0.1 --plan standard",),
+    report: ("runs/fashion_adversarial-fashion-linf-0.1",),
+    show: (
+        "runs/fashion_adversarial-fashion-linf-0.1",
+        "runs/fashion_adversarial-fashion-linf-0.1 --example 3",
+    ),
+    compare: ("runs/fashion_plain-fashion-linf-0.1 runs/fashion_adversarial-fashion-linf-0.1",),
+    replay: ("runs/fashion_adversarial-fashion-linf-0.1 3",),
+    listing: ("attacks", "zoo"),
+}
+"""Of each command, what may follow its name. Run folders are those that the first example of audit makes."""
+
+NAMES = {
+    audit: "audit",
+    attack: "attack",
+    plan: "plan",
+    report: "report",
+    show: "show",
+    compare: "compare",
+    replay: "replay",
+    listing: "list",
+}
+
+app = App(
+    name="robustly",
+    help=(
+        "Attack, audit and certify machine-learning models: a verdict for every example.\n\n"
+        "Start with:  robustly audit zoo:fashion_adversarial zoo:fashion --threat linf:0.1"
+    ),
+    help_epilogue=(
+        "Exit codes: 0 passed, 1 gate failed, 2 wrong usage, 3 run error, 4 inconclusive or partial, "
+        "130 and 143 stopped by a signal."
+    ),
+    help_format="plaintext",
+    version=lambda: metadata.version("robustly"),
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+
+for _command, _name in NAMES.items():
+    _examples = "\n".join(f"  robustly {_name} {words}" for words in EXAMPLES[_command])
+    app.command(_command, name=_name, help_epilogue=f"Examples:\n{_examples}")

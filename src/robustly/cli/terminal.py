@@ -1,0 +1,92 @@
+"""Where a command writes: results and progress to the standard output, errors to the standard error."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import TextIO
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from robustly.report.escape import visible
+
+WIDE = 110
+"""Columns where the output is no terminal and nothing says how wide it is."""
+
+
+class Plain(Console):
+    """A console whose closed pipe is an error like any other."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise it again; rich itself would exit with a code that means something else here."""
+        raise BrokenPipeError("nobody reads the output any more")
+
+
+@dataclass
+class Terminal:
+    """out, err: consoles on which nothing is read as markup. words: the command line after the program's name.
+
+    advice: what to say if a signal ends the command.
+    """
+
+    out: Console
+    err: Console
+    words: tuple[str, ...]
+    advice: str = ""
+
+    @classmethod
+    def of_process(cls, words: tuple[str, ...]) -> Terminal:
+        """The terminal of this process, whatever its encoding: what it can't show becomes a question mark."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        return cls(_console(sys.stdout), _console(sys.stderr), words)
+
+    @property
+    def live(self) -> bool:
+        """Can lines be redrawn? Asked of the file itself, since some CI servers only pretend to have colours."""
+        return self.out.file.isatty() and not self.out.is_dumb_terminal
+
+    @property
+    def command(self) -> str:
+        """The exact command line, to be pasted into a shell."""
+        return shlex.join(["robustly", *self.words]).encode("utf-8", "backslashreplace").decode()
+
+    @property
+    def again(self) -> str:
+        """The same, with the program as it was called here."""
+        return shlex.join([*_program(), *self.words])
+
+    def say(self, text: str, style: str = "") -> None:
+        """A line; hidden characters in it are written out, nothing in it is markup."""
+        self.out.print(Text(visible(text), style=style), soft_wrap=True)
+
+    def show(self, thing: RenderableType) -> None:
+        """A table or another picture."""
+        self.out.print(thing)
+
+    def complain(self, text: str, style: str = "") -> None:
+        """A line on the standard error."""
+        self.err.print(Text(visible(text), style=style), soft_wrap=True)
+
+    def flush(self) -> None:
+        """Write what is still buffered, so that a full disk or a closed pipe is noticed."""
+        self.out.file.flush()
+
+
+def _console(stream: TextIO) -> Console:
+    width = None if stream.isatty() or "COLUMNS" in os.environ else WIDE
+    return Plain(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+def _program() -> list[str]:
+    called = sys.argv[0]
+    if os.path.basename(called) == "__main__.py":
+        return [os.path.basename(sys.executable), "-m", "robustly"]
+    name = os.path.basename(called)
+    found = shutil.which(name)
+    return [name if found and os.path.samefile(found, called) else called] if os.path.exists(called) else ["robustly"]
