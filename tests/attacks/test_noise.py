@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
+import torch
 
 from robustly.attacks.noise import noise
 from robustly.core.errors import UsageError
@@ -13,7 +17,7 @@ from .small import small
 @pytest.mark.parametrize("shape", [(1, 6, 6), (20,)])
 @pytest.mark.parametrize("threat", [Linf(0.8), L2(4.0)], ids=str)
 def test_finds_what_lies_near_the_border(threat, shape):
-    problem = small(shape).granting(Access.LABELS)
+    problem = small(shape)
     ledger = problem.run(noise(30), threat)
     assert ledger.firm.sum() >= 2
     assert (ledger.distance[ledger.firm] > 0).all()
@@ -27,7 +31,15 @@ def test_every_try_is_another_member():
     assert ledger.backward.sum() == 0
     points = [z for z in problem.asked if len(z) == 24]
     assert all(around.contains(z).all() for z in points)
-    assert all((a != b).any() for a, b in zip(points, points[1:], strict=False))
+    assert all((a != b).any() for a, b in pairwise(points))
+
+
+def test_labels_are_enough():
+    problem = small()
+    asked = replace(problem.model, call=lambda z: problem.model.call(z).argmax(1), access=Access.LABELS)
+    by_labels = replace(problem, model=asked).run(noise(30), Linf(0.8))
+    assert by_labels.firm.sum() >= 2
+    assert torch.equal(by_labels.firm, problem.run(noise(30), Linf(0.8)).firm)
 
 
 def test_no_tries_are_refused():

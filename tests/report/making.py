@@ -146,8 +146,28 @@ def fashion_record(folder: Path, count: int = 300, **changes) -> Record:
     return record
 
 
-def sweep_of(*points: tuple[float, float, float]) -> tuple[SweepPoint, ...]:
-    return tuple(
-        SweepPoint(eps=e, clean=0.92, certified=c, attacked=a, broken=0, certified_count=0, unknown=0, forward=100, backward=90)
-        for e, c, a in points
-    )
+def swept(record: Record, sizes: tuple[float, ...]) -> Record:
+    """The record with a sweep: each row breaks, and loses its certificate, at sizes of its own; larger sizes break more."""
+    draw = np.random.default_rng(1)
+    rows, broken, certified = [], [], []
+    for r in record.rows:
+        breaks = next((e for e in sizes if r.distance is not None and e >= r.distance), None)
+        if r.verdict in ("certified", "unknown"):
+            breaks = next((e for e in sizes if e > EPS and draw.uniform() < 0.5), None)
+        proven = {"certified": EPS, "unknown": sizes[0], "broken": 0.0}.get(r.verdict)
+        rows.append(r.model_copy(update={"broken_at": breaks, "certified_at": proven}))
+        broken.append(breaks)
+        certified.append(proven)
+    n = len(rows)
+    read = sum(r.verdict not in ("misclassified", "invalid") for r in rows)
+    points = []
+    for e in sizes:
+        gone = sum(b is not None and b <= e for b in broken)
+        safe = sum(c is not None and c >= e for c in certified)
+        points.append(
+            SweepPoint(
+                eps=e, clean=read / n, certified=safe / n, attacked=(read - gone) / n, broken=gone, certified_count=safe,
+                unknown=read - gone - safe, forward=100 * n, backward=90 * n,
+            )
+        )  # fmt: skip
+    return record.model_copy(update={"rows": tuple(rows), "sweep": tuple(points)}).with_points(record.folder)

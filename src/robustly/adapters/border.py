@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustly.adapters.data import Data
-from robustly.adapters.outputs import Call, picked
+from robustly.adapters.outputs import Call, labels_of, picked, scores_of
 from robustly.adapters.ranges import refuse_outside
 from robustly.core.errors import ModelRaised, UsageError
 from robustly.core.rows import Batch
@@ -86,18 +86,11 @@ def check_eps(threat: Threat, data: Data, model: Model) -> tuple[str, ...]:
     domain = _narrower(model.domain, data.domain)
     width, whole = domain.high - domain.low, _whole(threat, data, domain)
     if whole is not None and eps >= whole:
-        return (
-            f"eps {eps:g} of {threat} covers the whole range {domain} (from {whole:g} on): every input can become "
-            "every other, "
-            "so no model is robust. Choose a smaller eps, in input units",
-        )
+        told = f"eps {eps:g} of {threat} covers the whole range {domain} (from {whole:g} on): every input can become "
+        return (told + "every other, so no model is robust. Choose a smaller eps, in input units",)
     if data.kind == "image" and math.isfinite(width) and 0 < eps < width / 255 and not _counts(threat):
-        return (
-            f"eps {eps:g} of {threat} is below one step of an 8-bit image, {width / 255:.4g} ({width:g}/255): as an "
-            "image file no "
-            "input would change. Choose eps in input units, say "
-            f"{8 * width / 255:.3g}",
-        )
+        told = f"eps {eps:g} of {threat} is below one step of an 8-bit image, {width / 255:.4g} ({width:g}/255): as an "
+        return (told + f"image file no input would change. Choose eps in input units, say {8 * width / 255:.3g}",)
     return ()
 
 
@@ -126,21 +119,22 @@ def _first_answer(model: Model, data: Data) -> tuple[_Found, int]:
 
 def _asked(model: Model, x: Batch) -> _Found:
     call = model.call
-    raw, read = (call.raw, call.read) if isinstance(call, Call) else (call, None)
+    check = labels_of if model.access is Access.LABELS else scores_of
+    raw, read = (call.raw, call.read) if isinstance(call, Call) else (call, check)
     bare = replace(
         model, call=raw
     )  # so that what the model raises is told as ever, and its own answer can be looked at
     if not isinstance(x, Tensor):
         with torch.no_grad():
             answer = bare.answer(x)
-        return _Found(read(answer, len(x)) if read else answer, False, picked(answer))
+        return _Found(read(answer, len(x)), False, picked(answer))
     # A copy that no one holds, which is no leaf: a model that writes into it does no harm and is noticed.
     given = x.to(model.device).clone().requires_grad_(model.access is Access.GRADIENTS)
     with torch.set_grad_enabled(model.access is Access.GRADIENTS):
         copy = given.clone()
         answer = bare.answer(copy)
         wrote = not torch.equal(copy.detach(), given.detach())
-        return _Found(read(answer, len(x)) if read else answer, wrote, picked(answer))
+        return _Found(read(answer, len(x)), wrote, picked(answer))
 
 
 def _shielded(call: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -29,9 +29,9 @@ class Data:
     """Examples and their labels, checked.
 
     x: float32 (N, ...) within `domain`, or a tuple of N texts. y: int64 (N,). classes: names by label, empty where
-    unknown. ids: one a row, 16 hex digits of sha256 over the float32 bytes (or UTF-8) and the label: the same wherever the
-    example stands; exact copies are told apart by their count. digest: sha256 over ids and shape. notes: what was detected
-    or assumed.
+    unknown. ids: one a row, 16 hex digits of sha256 over the float32 bytes (or UTF-8) and the label: the same wherever
+    the example stands; exact copies are told apart by their count. digest: sha256 over ids and shape. notes: what was
+    detected or assumed.
     """
 
     x: Batch
@@ -88,11 +88,8 @@ def first(data: Data, count: int) -> Data:
     notes = data.notes
     met, known = len(data.y[:count].unique()), len(data.y.unique())
     if met < known and bool((data.y.diff() >= 0).all()):
-        notes = (
-            *notes,
-            f"the labels are in order, so the first {count} examples are of {met} of the {known} classes: shuffle "
-            "the data",
-        )
+        told = f"the labels are in order, so the first {count} examples are of {met} of the {known} classes"
+        notes = (*notes, f"{told}: shuffle the data")
     ids = data.ids[:count]
     return replace(data, x=data.x[:count], y=data.y[:count], ids=ids, digest=_digest(ids, data.shape), notes=notes)
 

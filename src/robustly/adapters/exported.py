@@ -154,7 +154,7 @@ def _refuse_training(path: Path, program: torch.export.ExportedProgram) -> None:
             )
 
 
-def _input(path: Path, program: torch.export.ExportedProgram) -> Any:
+def _input(path: Path, program: torch.export.ExportedProgram) -> torch.Tensor:
     names = program.graph_signature.user_inputs
     if len(names) != 1:
         raise UsageError(
@@ -165,5 +165,5 @@ def _input(path: Path, program: torch.export.ExportedProgram) -> Any:
 
 def _fixed_batch(path: Path, program: torch.export.ExportedProgram) -> int:
     """The batch size the file insists on, 0 where it takes any."""
-    first = _input(path, program).shape[0]
+    first = next(iter(_input(path, program).shape), 0)
     return first if isinstance(first, int) else 0

@@ -34,7 +34,7 @@ def read_dataset(folder: Path, limit: int | None = None) -> Raw:
             f"{folder} holds the splits {', '.join(splits)}. Name one: {folder / (splits or ['test'])[-1]}."
         )
     try:
-        table = datasets.load_from_disk(str(folder))
+        table: Any = datasets.load_from_disk(str(folder))
     except Exception as error:
         raise UsageError(f"{folder} cannot be read as a dataset: {type(error).__name__}: {str(error)[:200]}") from error
     features: dict[str, Any] = dict(table.features)

@@ -36,9 +36,9 @@ def load_model(
 
     source: see `FORMS`. weights: a .safetensors file (or .pt, without code) loaded strictly into the module that
     file.py:function makes. range: lowest and highest input value, before any normalisation. access: the most an
-    attacker is granted: "gradients", "scores" or "labels". classes: K. device: where to compute; None is where the module
-    lies.
-    trust_pickle: run code from files that need it. A module given from Python is used as it is, and never changed.
+    attacker is granted: "gradients", "scores" or "labels". classes: K. device: where to compute; None is where the
+    module lies. trust_pickle: run code from files that need it. A module given from Python is used as it is, and never
+    changed.
 
     Raises:
         UsageError: nothing there, damaged, in training mode, or in need of code that isn't trusted; says what to write.
@@ -66,11 +66,8 @@ def _of(source: Any, weights: Path | None, device: str | None, trust_pickle: boo
         return _of_word(source, weights, device, trust_pickle)
     if callable(source):
         return from_callable(source, device=device)
-    if hasattr(source, "predict_proba") or hasattr(source, "decision_function"):
-        raise UsageError(
-            f"a {type(source).__name__} of scikit-learn is not called directly; give its scores: "
-            "lambda x: model.decision_function(x) (or numpy.log(model.predict_proba(x)))."
-        )
+    if hasattr(source, "predict"):
+        return _of_estimator(source)
     raise UsageError(f"cannot make a model of a {type(source).__name__}. Give {FORMS}, an nn.Module or a callable.")
 
 
@@ -119,12 +116,20 @@ def _of_made(word: str, made: Any, weights: Path | None, device: str | None, tru
             raise UsageError(f"{word} returns a {type(made).__name__}, which takes no --weights. Return the nn.Module.")
         if isinstance(made, Model):
             return made
+        if hasattr(made, "predict") and not callable(made):
+            return _of_estimator(made)
         if not callable(made):
             raise UsageError(f"{word} returns a {type(made).__name__}. Return an nn.Module, a Model or a callable.")
         return from_callable(made, name, device)
     notes = () if weights is None else load_weights(made, weights, trust_pickle)
     model = from_module(made.to(wanted_device(device)) if device else made, name)
     return replace(model, notes=(*model.notes, *notes))
+
+
+def _of_estimator(estimator: Any) -> Model:
+    from robustly.adapters.sklearn import from_sklearn
+
+    return from_sklearn(estimator)
 
 
 def _declared(model: Model, range: tuple[float, float] | None, access: str | None, classes: int | None) -> Model:
@@ -153,8 +158,9 @@ def _granted(model: Model, word: str) -> Model:
             f'access="{word}" asked for, but the model {model.name} gives at most {model.access.name.lower()}: '
             f"{'; '.join(model.notes) or 'see how it was made'}."
         )
-    if access is Access.LABELS and isinstance(model.call, Call):
-        model = replace(model, call=replace(model.call, read=labels_of), module=None)
+    if access is Access.LABELS < model.access:
+        raw = model.call.raw if isinstance(model.call, Call) else model.call
+        model = replace(model, call=Call(raw, labels_of), module=None)
     return model.granting(access)
 
 

@@ -119,5 +119,5 @@ def _what_is_wrong(scores: Tensor, count: int) -> str:
     if len(shape) > 2 and shape[0] == count and scores[0].numel() == max(shape[1:]):
         return f"{start}({count}, {max(shape[1:])}). Drop the other axes: lambda x: model(x).flatten(1)."
     if len(shape) > 2 and shape[0] == count:
-        return f"{start}({count}, K). A score for every pixel or token is not a classifier: reduce it first, say .mean((2, 3))."
+        return f"{start}({count}, K). One score a pixel or token is no classifier: reduce it first, say .mean((2, 3))."
     return f"{start}({count}, K): one row of scores for each input."

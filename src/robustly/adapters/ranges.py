@@ -25,7 +25,7 @@ def detect_range(x: Tensor) -> tuple[Domain, str]:
             f"the data look like 0..255: they reach from {low:g} to {high:g}. Divide by 255, or declare range=(0, 255) "
             "(--range 0,255); eps is then in the same units."
         )
-    note = f"no input range: values reach from {low:g} to {high:g}, and the attacker may leave it. Declare range=(low, high)"
+    note = f"no input range: values reach from {low:g} to {high:g}, and an attacker may leave that (see range=)"
     if x.dim() == 4 and low < 0:
         note += "; the images look normalised: eps is in these units unless the normalisation moves into the model"
     return Domain(), note

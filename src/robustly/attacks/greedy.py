@@ -15,7 +15,7 @@ from robustly.steps import Attack, Case
 from robustly.threats.base import Finite
 
 
-@spec("attack", needs="scores")
+@spec("attack", needs="scores", sets=("Finite",))
 def greedy(width: int = 64) -> Attack:
     """As many rounds as the set allows moves: ask `width` moves a row, take the one of lowest margin.
 

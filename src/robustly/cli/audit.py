@@ -12,7 +12,7 @@ from robustly.cli import options, values
 from robustly.cli.signals import current
 
 if TYPE_CHECKING:
-    from robustly.cli.options import Here
+    from robustly.cli.terminal import Terminal
     from robustly.core.records import Record
 
 
@@ -75,7 +75,7 @@ def audit(
     ] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
-    here: Here,
+    here: options.Here,
 ) -> int:
     """Audit a model: a verdict for every example.
 
@@ -95,9 +95,7 @@ def audit(
     values.one_of(access, ("gradients", "scores", "labels"), "--access")
     values.at_least(limit, 1, "--limit")
     xml = values.writable(junit, "--junit")
-    here.advice = (
-        f"What was committed is kept in {folder}. To go on, run the same command again:\n  {here.again}"
-    )
+    here.advice = (f"What was committed is kept in {folder}. To go on, run the same command again:", f"  {here.again}")
     if not quiet:
         here.say(f"auditing {model} on {data} under {threat}, plan {plan}; run folder {folder}")
 
@@ -134,7 +132,7 @@ def audit(
 
 
 def finish(
-    here: Here, record: Record, folder: Path, xml: Path | None, fail_under: float | None, quiet: bool, verbose: bool
+    here: Terminal, record: Record, folder: Path, xml: Path | None, fail_under: float | None, quiet: bool, verbose: bool
 ) -> int:
     """Write the reports, say the result, apply the gate; returns the exit code."""
     from robustly.core.points import write_atomically
@@ -176,10 +174,12 @@ def bracket(record: Record) -> str:
 
 def default_folder(model: str, data: str, threat: str) -> Path:
     """runs/MODEL-DATA-THREAT, in characters that every file system takes."""
-    return Path("runs") / "-".join(_slug(word) for word in (model, data, threat))
+    return Path("runs") / "-".join((_slug(_last(model)), _slug(_last(data)), _slug(threat)))
+
+
+def _last(source: str) -> str:
+    return re.split(r"[/\\]", source.removeprefix("zoo:").rstrip("/\\"))[-1]
 
 
 def _slug(word: str) -> str:
-    """The last part of a path or name, with everything else than letters, digits, "_", "." and "-" turned into "-"."""
-    last = re.split(r"[/\\](?=\D)", word.removeprefix("zoo:").rstrip("/\\"))[-1]
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", last).strip("-.")[:60] or "x"
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", word).strip("-.")[:60] or "x"

@@ -37,7 +37,10 @@ def usage(error: CycloptsError, words: Sequence[str]) -> UsageError:
 
 def stopped_by(terminal: Terminal, number: int) -> int:
     """Say that a signal ended the command, and how to go on; returns the exit code."""
-    terminal.complain(f"stopped by {signal.Signals(number).name}. {terminal.advice}".rstrip(), style="yellow")
+    first, *rest = terminal.advice or ("",)
+    terminal.complain(f"stopped by {signal.Signals(number).name}. {first}".rstrip(), style="yellow")
+    for line in rest:
+        terminal.complain(line)
     return exit_code(signal=number)
 
 

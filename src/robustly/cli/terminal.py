@@ -30,13 +30,13 @@ class Plain(Console):
 class Terminal:
     """out, err: consoles on which nothing is read as markup. words: the command line after the program's name.
 
-    advice: what to say if a signal ends the command.
+    advice: lines to say if a signal ends the command.
     """
 
     out: Console
     err: Console
     words: tuple[str, ...]
-    advice: str = ""
+    advice: tuple[str, ...] = ()
 
     @classmethod
     def of_process(cls, words: tuple[str, ...]) -> Terminal:

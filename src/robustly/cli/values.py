@@ -101,6 +101,17 @@ def fraction(value: float | None, what: str) -> float | None:
     return value
 
 
+def at_least(value: int | None, least: int, what: str) -> int | None:
+    """A whole number of at least so much, or None.
+
+    Raises:
+        UsageError: it is less.
+    """
+    if value is not None and value < least:
+        raise UsageError(f"{what} is a whole number from {least}, got {value}.")
+    return value
+
+
 def one_of(text: str | None, known: Sequence[str], what: str) -> str | None:
     """The word, if it is known.
 

@@ -88,6 +88,7 @@ def _environment() -> Environment:
         several=words.several,
         why=_why,
         domain=_domain,
+        stacked=plots.stacked,
         colours=plots.COLOURS,
     )
     return environment

@@ -15,7 +15,7 @@ from robustly.report.words import counts, number, percent
 COLOURS: dict[Verdict, str] = {
     "certified": "var(--certified,#1268b3)",
     "unknown": "var(--unknown,#a9c8e4)",
-    "broken": "var(--broken,#e0701a)",
+    "broken": "var(--broken,#c2540a)",
     "misclassified": "var(--misclassified,#6d6f78)",
     "invalid": "var(--invalid,#a62b77)",
 }
@@ -57,7 +57,7 @@ def bracket_bar(record: Record) -> Markup:
     population = s.population
     a, b = left + population.low * width, left + population.high * width
     y = top + tall + 20
-    interval = f"{percent(population.low)} – {percent(population.high)} in the population ({population.level:.0%} confidence)"
+    interval = f"{percent(population.low)} – {percent(population.high)} in the population ({percent(population.level, 0)} confidence)"
     parts += [
         _path(f"M{a:.1f} {y}H{b:.1f}M{a:.1f} {y - 5}V{y + 5}M{b:.1f} {y - 5}V{y + 5}", INK, 1.5),
         _text(_inside((a + b) / 2, len(interval) * 3.6, left, width), y + 22, interval, size=13, fill=SOFT),
@@ -95,6 +95,8 @@ def accuracy_curve(record: Record) -> Markup | None:
         _area(f"M{left} {lower}{floor}", COLOURS["certified"], 1),
         _path(f"M{left} {upper}", INK, 2),
     ]
+    for name, ink, place in _area_names(found):
+        body.append(_text(x(place[0]), y(place[1]) + 5, name, size=14, fill=ink, weight=600))
     for share in (0, 0.25, 0.5, 0.75, 1):
         body += [
             _path(f"M{left - 5} {y(share):.1f}H{left}", SOFT, 1),
@@ -159,11 +161,45 @@ def share_bar(share: float, colour: str = "var(--certified,#1268b3)") -> Markup:
     )
 
 
+def stacked(ends: tuple[float, float, float]) -> Markup:
+    """A bar for a table cell: ends are the fractions certified, not broken and read correctly; the rest is not."""
+    certified, attacked, clean = (max(0.0, min(1.0, end)) for end in ends)
+    title = f"certified {percent(certified)}, attacked {percent(attacked)}, clean {percent(clean)}"
+    body = [_box(0, 0, 100, 14, COLOURS["misclassified"])]
+    for end, verdict in ((clean, "broken"), (attacked, "unknown"), (certified, "certified")):
+        body.append(_box(0, 0, 100 * end, 14, COLOURS[verdict]))
+    return Markup('<svg viewBox="0 0 100 14" preserveAspectRatio="none" role="img" aria-label="{}"><title>{}</title>{}</svg>').format(
+        title, title, Markup("").join(body)
+    )
+
+
 def ticks(largest: float) -> list[float]:
     """Round sizes from 0 to the largest, four to nine of them."""
     step = 10 ** math.floor(math.log10(largest))
     step = next(s for s in (step / 5, step / 2, step, 2 * step) if largest / s <= 8)
     return [round(i * step, 12) for i in range(int(largest / step * (1 + 1e-9)) + 1)]
+
+
+def _area_names(found: Curve) -> list[tuple[str, str, tuple[float, float]]]:
+    """Name, ink and place (eps, share) of each area that is thick enough to hold its name."""
+    largest = found.steps[-1].end
+    out = []
+    layers = (
+        ("certified", ON_DARK, lambda s: (0.0, s.certified)),
+        ("unknown", ON_PALE, lambda s: (s.certified, s.attacked)),
+        ("broken", ON_DARK, lambda s: (s.attacked, found.clean)),
+    )
+    for name, ink, extent in layers:
+        best, place = 0.11, None
+        for tenth in range(2, 19):
+            middle = largest * tenth / 20
+            near = [extent(s) for s in found.steps if s.end > middle - largest / 16 and s.begin < middle + largest / 16]
+            low, high = max(e[0] for e in near), min(e[1] for e in near)
+            if high - low > best + 1e-9:
+                best, place = high - low, (middle, (low + high) / 2)
+        if place:
+            out.append((name, ink, place))
+    return out
 
 
 def _staircase(found: Curve, x: Scale, y: Scale) -> tuple[str, str]:

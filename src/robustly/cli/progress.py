@@ -1,0 +1,131 @@
+"""What is shown while an audit runs: a live picture on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from robustly.auditing.estimate import outline
+from robustly.auditing.plan import Plan
+from robustly.auditing.progress import Snapshot, Watcher
+from robustly.cli.pace import Pace
+from robustly.cli.signals import current
+from robustly.cli.terminal import Terminal
+from robustly.report.escape import visible
+
+EVERY = 5.0
+"""Seconds between plain lines, at least, but for the ends of stages."""
+STAGES_EVERY = 1.0
+"""The same for the ends of stages: small audits have many within a second."""
+
+
+@contextmanager
+def watching(
+    here: Terminal, plan: Plan, threat: str, sizes: int, seconds: float | None, quiet: bool
+) -> Iterator[Watcher]:
+    """A watcher for `audit`. sizes: further ones of a sweep. seconds: the time limit, if there is one."""
+    if quiet:
+        yield lambda snapshot: current.check()
+    elif here.live:
+        picture = Picture(Pace(outline(plan, threat), sizes, seconds))
+        with Live(picture, console=here.out, refresh_per_second=8, transient=True):
+            yield picture.see
+    else:
+        yield Lines(here, Pace((), sizes, seconds)).see
+
+
+class Lines:
+    """Plain lines for logs, at most one every few seconds and at the ends of stages."""
+
+    def __init__(self, here: Terminal, pace: Pace) -> None:
+        self.here, self.pace = here, pace
+        self.said = float("-inf")
+
+    def see(self, snapshot: Snapshot) -> None:
+        """Say a line if it is time to."""
+        current.check()
+        self.pace.see(snapshot)
+        ended = snapshot.asked > 0 and snapshot.done == snapshot.asked
+        waited = monotonic() - self.said
+        if waited < (STAGES_EVERY if ended else EVERY):
+            return
+        self.said = monotonic()
+        self.here.say(
+            f"[{snapshot.seconds:.0f} s] {snapshot.sentence}; {_stage(snapshot)} {snapshot.done}/{snapshot.asked}; "
+            f"{_passes(snapshot, self.pace)}"
+        )
+        self.here.flush()
+
+
+class Picture:
+    """The live display: the bracket in words and as a bar, the stage with its progress, passes, rate and time left."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self.last: Snapshot | None = None
+
+    def see(self, snapshot: Snapshot) -> None:
+        """Remember the state; it is drawn when the display refreshes."""
+        current.check()
+        self.pace.see(snapshot)
+        self.last = snapshot
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        snapshot = self.last
+        if snapshot is None:
+            yield Text("loading the model and the data, probing the model ...", style="dim")
+            return
+        width = min(options.max_width, 88)
+        yield Text(snapshot.sentence, style="bold")
+        yield bar(snapshot, width, options.ascii_only)
+        done = self.pace.share(snapshot)
+        stage = Table.grid(padding=(0, 1))
+        stage.add_row(
+            Text(_stage(snapshot), style="cyan"),
+            ProgressBar(total=1.0, completed=done, width=max(10, width - 50)),
+            Text(f"{100 * done:3.0f} %"),
+            Text(f"{snapshot.asked:,} asked", style="dim"),
+        )
+        yield stage
+        yield Text(" · ".join([_passes(snapshot, self.pace), *_times(snapshot, self.pace)]), style="dim")
+
+
+def bar(snapshot: Snapshot, width: int, ascii_only: bool = False) -> Text:
+    """The bracket as a bar: proven, undecided, lost."""
+    proven = round(width * snapshot.certified)
+    standing = max(proven, round(width * snapshot.attacked))
+    signs = "#?." if ascii_only else "█▒░"
+    return Text.assemble(
+        (signs[0] * proven, "green"), (signs[1] * (standing - proven), "yellow"), (signs[2] * (width - standing), "red")
+    )
+
+
+def _stage(snapshot: Snapshot) -> str:
+    """Where the run is. Stage 0 is the clean pass, the one after the last is the cross-check."""
+    name = visible(snapshot.stage, most=40)
+    if not 1 <= snapshot.stage_number <= snapshot.stages:
+        return name
+    return f"stage {snapshot.stage_number} of {snapshot.stages}, {name} at eps {snapshot.eps:.4g}"
+
+
+def _passes(snapshot: Snapshot, pace: Pace) -> str:
+    return f"{snapshot.forward:,} forward + {snapshot.backward:,} backward passes, {pace.rate(snapshot):,.0f} a second"
+
+
+def _times(snapshot: Snapshot, pace: Pace) -> list[str]:
+    left = pace.left(snapshot)
+    return [clock(snapshot.seconds), *([] if left is None else [f"at most {clock(left)} left"])]
+
+
+def clock(seconds: float) -> str:
+    """0:07, 12:30, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
