@@ -51,5 +51,8 @@ def small(shape: tuple[int, ...] = (1, 6, 6), count: int = 24, low: float = 0.0,
         return torch.tanh(unit @ first.T) @ second.T
 
     model = Model(call, Domain(low, high), classes=4)
-    x = low + (high - low) * torch.rand(count, *shape, generator=g)
+    x = low + (high - low) * torch.rand(4 * count, *shape, generator=g)
+    scores = model.ask(x)
+    clear = Goal(scores.argmax(1)).margin(scores).argsort(descending=True)[:count].sort().values  # far from the border
+    x = x[clear]
     return Small(model, x, model.ask(x).argmax(1), asked)

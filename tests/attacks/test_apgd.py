@@ -74,7 +74,7 @@ def test_the_step_is_halved_where_the_loss_rose_too_seldom():
 
 
 def test_the_step_is_halved_where_nothing_was_gained():
-    """Enough rises, but from a fall, so that the best loss stays, and the step was not halved at the last checkpoint."""
+    """Enough rises, but from a fall, so that the best loss stays; the step was not halved the last time."""
     first = [float(i) for i in range(23)]
     second = [-100.0 + i for i in range(19)]
     states = scripted([first + second, first + second])

@@ -12,7 +12,7 @@ from robustly.certify.interval import interval
 from robustly.core.specs import build
 from robustly.goals import Goal
 from robustly.oracle import Model
-from robustly.threats import L0, L1, L2, Both, Domain, Grid, Linf
+from robustly.threats import L0, L1, L2, Both, Domain, Edits, Grid, Linf
 
 getcontext().prec = 60
 
@@ -261,6 +261,15 @@ def test_reduced_precision_widens_the_bound():
     finally:
         torch.set_float32_matmul_precision("highest")
     assert (short < full - 0.1).all()
+
+
+def test_edits_have_no_bounds_and_an_empty_batch_is_fine():
+    net = linear_net(torch.eye(2), torch.zeros(2))
+    found = interval()(model_of(net), Edits(1).at(("ab", "c")), Goal(torch.tensor([0, 1])))
+    assert all("no bounds for edits" in why for why in found.why)
+    assert found.lower.tolist() == [float("-inf")] * 2
+    empty = Linf(0.1).at(torch.ones(1, 2)).take(torch.tensor([], dtype=torch.int64))
+    assert interval()(model_of(net), empty, Goal(torch.tensor([], dtype=torch.int64))).why == ()
 
 
 def test_it_is_made_from_its_name():

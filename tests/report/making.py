@@ -36,7 +36,9 @@ def interval(share: float, count: int) -> Interval:
 
 def summary_of(rows: tuple[Row, ...]) -> Summary:
     n = len(rows)
-    count = {v: sum(r.verdict == v for r in rows) for v in ("certified", "unknown", "broken", "misclassified", "invalid")}
+    count = {
+        v: sum(r.verdict == v for r in rows) for v in ("certified", "unknown", "broken", "misclassified", "invalid")
+    }
     part = {v: c / n if n else 0.0 for v, c in count.items()}
     certified, attacked = part["certified"], part["certified"] + part["unknown"]
     low, high = interval(certified, n), interval(attacked, n)
@@ -70,15 +72,46 @@ def record_of(rows: tuple[Row, ...], **changes) -> Record:
         "plan": "fast",
         "plan_stages": ("interval()", APGD),
         "seed": 0,
-        "model": ModelFacts(name="zoo:fashion_certified", digest="8c1f" * 8, access="gradients", domain=(0.0, 1.0), classes=10),
+        "model": ModelFacts(
+            name="zoo:fashion_certified", digest="8c1f" * 8, access="gradients", domain=(0.0, 1.0), classes=10
+        ),
         "data": DataFacts(
             name="zoo:fashion", digest="77ab" * 8, count=n, shape=(1, 28, 28), kind="image", classes=NAMES
         ),
         "summary": summary_of(rows),
         "stages": (
-            Stage(name="clean", kind="clean", spec="the unperturbed examples", asked=n, decided=0, forward=n, backward=0, seconds=0.41),
-            Stage(name="interval", kind="certify", spec="interval()", eps=EPS, asked=n, decided=n // 3, forward=2 * n, backward=0, seconds=1.2),
-            Stage(name="apgd", kind="attack", spec=APGD, eps=EPS, asked=n // 2, decided=n // 3, forward=90 * n, backward=88 * n, seconds=39.9),
+            Stage(
+                name="clean",
+                kind="clean",
+                spec="the unperturbed examples",
+                asked=n,
+                decided=0,
+                forward=n,
+                backward=0,
+                seconds=0.41,
+            ),
+            Stage(
+                name="interval",
+                kind="certify",
+                spec="interval()",
+                eps=EPS,
+                asked=n,
+                decided=n // 3,
+                forward=2 * n,
+                backward=0,
+                seconds=1.2,
+            ),
+            Stage(
+                name="apgd",
+                kind="attack",
+                spec=APGD,
+                eps=EPS,
+                asked=n // 2,
+                decided=n // 3,
+                forward=90 * n,
+                backward=88 * n,
+                seconds=39.9,
+            ),
         ),
         "rows": rows,
         "not_tested": (
@@ -96,11 +129,24 @@ def record_of(rows: tuple[Row, ...], **changes) -> Record:
 
 
 def row(index: int, verdict: str, **changes) -> Row:
-    values = {"index": index, "id": f"id{index:06d}", "label": index % 10, "verdict": verdict, "forward": 101, "backward": 100}
+    values = {
+        "index": index,
+        "id": f"id{index:06d}",
+        "label": index % 10,
+        "verdict": verdict,
+        "forward": 101,
+        "backward": 100,
+    }
     if verdict not in ("invalid",):
         values |= {"clean_label": (index + 3 * (verdict == "misclassified")) % 10, "clean_confidence": 0.9}
     if verdict == "broken":
-        values |= {"by": APGD, "stage": 1, "adversarial_label": (index + 6) % 10, "adversarial_confidence": 0.6, "distance": EPS}
+        values |= {
+            "by": APGD,
+            "stage": 1,
+            "adversarial_label": (index + 6) % 10,
+            "adversarial_confidence": 0.6,
+            "distance": EPS,
+        }
     if verdict == "certified":
         values |= {"by": "interval()", "stage": 0, "bound": 0.3, "certified_at": EPS}
     if verdict == "invalid":
@@ -122,7 +168,14 @@ def fashion_record(folder: Path, count: int = 300, **changes) -> Record:
     for i in range(count):
         verdict = draw.choice(["certified", "unknown", "broken", "misclassified"], p=[0.38, 0.13, 0.41, 0.08])
         if verdict != "broken":
-            rows.append(row(i, verdict, label=int(y[i]), clean_label=int(y[i] if verdict != "misclassified" else (y[i] + 2) % 10)))
+            rows.append(
+                row(
+                    i,
+                    verdict,
+                    label=int(y[i]),
+                    clean_label=int(y[i] if verdict != "misclassified" else (y[i] + 2) % 10),
+                )
+            )
             continue
         size = float(draw.beta(4, 1.3)) * EPS
         bent = np.clip(x[i] + size * draw.choice([-1, 1], x[i].shape), 0, 1).astype(np.float32)
@@ -147,14 +200,14 @@ def fashion_record(folder: Path, count: int = 300, **changes) -> Record:
 
 
 def swept(record: Record, sizes: tuple[float, ...]) -> Record:
-    """The record with a sweep: each row breaks, and loses its certificate, at sizes of its own; larger sizes break more."""
+    """The record with a sweep: each row breaks, and loses its certificate, at a size of its own."""
     draw = np.random.default_rng(1)
     rows, broken, certified = [], [], []
     for r in record.rows:
         breaks = next((e for e in sizes if r.distance is not None and e >= r.distance), None)
         if r.verdict in ("certified", "unknown"):
             breaks = next((e for e in sizes if e > EPS and draw.uniform() < 0.5), None)
-        proven = {"certified": EPS, "unknown": sizes[0], "broken": 0.0}.get(r.verdict)
+        proven = {"certified": EPS, "unknown": sizes[0]}.get(r.verdict)
         rows.append(r.model_copy(update={"broken_at": breaks, "certified_at": proven}))
         broken.append(breaks)
         certified.append(proven)
@@ -164,10 +217,7 @@ def swept(record: Record, sizes: tuple[float, ...]) -> Record:
     for e in sizes:
         gone = sum(b is not None and b <= e for b in broken)
         safe = sum(c is not None and c >= e for c in certified)
-        points.append(
-            SweepPoint(
-                eps=e, clean=read / n, certified=safe / n, attacked=(read - gone) / n, broken=gone, certified_count=safe,
-                unknown=read - gone - safe, forward=100 * n, backward=90 * n,
-            )
-        )  # fmt: skip
+        shares = {"clean": read / n, "certified": safe / n, "attacked": (read - gone) / n}
+        numbers = {"broken": gone, "certified_count": safe, "unknown": read - gone - safe}
+        points.append(SweepPoint(eps=e, **shares, **numbers, forward=100 * n, backward=90 * n))
     return record.model_copy(update={"rows": tuple(rows), "sweep": tuple(points)}).with_points(record.folder)

@@ -58,14 +58,14 @@ def key(*names: str, seed: int = 0) -> torch.Tensor:
     return keys.from_ids(seed, names)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(letters, letters, st.sampled_from([None, "", "a", "ab", "ab\u00e9"]), st.integers(0, 8))
 def test_counts_edits_like_the_recursion(x, z, written, most):
     wanted = reference(x, z, written)
     assert edits_between(x, z, most, written) == (wanted if wanted <= most else None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(st.tuples(letters, letters, st.integers(0, 3)), min_size=1, max_size=4), st.sampled_from(["", "a", "ab"])
 )
@@ -77,7 +77,7 @@ def test_membership_and_distance_are_the_definition(rows, alphabet):
     assert ball.distance(z).dtype == torch.float64
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.text("ab\u00e9", max_size=5),
     st.integers(0, 2),
@@ -93,7 +93,7 @@ def test_all_moves_are_what_brute_force_lists(x, most, walked, alphabet, seed):
     assert set(found) == {m for m in one_away(z[0], alphabet) if reference(x, m, alphabet) <= most}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=3), st.integers(0, 4), st.integers(0, 99))
 def test_samples_and_moves_are_members(texts, most, seed):
     ball = Edits(most).at(texts)

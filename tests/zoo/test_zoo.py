@@ -21,9 +21,9 @@ from robustly.zoo.training import EPS, RECIPES, lowest_margins, pgd_walk, train
 NETWORKS = ("fashion_plain", "fashion_adversarial", "fashion_certified")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def one_thread():
-    """Training is the same to the bit for one number of threads, and small batches gain nothing from more."""
+    """Training is the same to the bit for one number of threads, and batches this small gain nothing from more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -140,7 +140,6 @@ def test_lowest_margins_enclose_sampled_margins_and_meet_them_at_radius_zero():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.usefixtures("one_thread")
 def test_training_is_decided_by_its_seed(name):
     x, y, _ = images()
     first, again, other = (train(RECIPES[name], x, y, seed, steps=3).state_dict() for seed in (5, 5, 6))
@@ -148,7 +147,6 @@ def test_training_is_decided_by_its_seed(name):
     assert not torch.equal(first["0.weight"], other["0.weight"])
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_training_learns_and_leaves_the_global_random_state_alone():
     x, y, _ = images()
     state = torch.get_rng_state()
@@ -168,7 +166,6 @@ def write_source(folder):
         (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(8) + labels))
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_make_writes_the_same_files_twice(tmp_path, monkeypatch):
     write_source(tmp_path)
     monkeypatch.setattr(make, "PER_CLASS", 10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ class Inputs(NamedTuple):
     """x: float32 (N, ...). kind: "image" or "array". notes: what was detected, assumed or changed."""
 
     x: Tensor
-    kind: str
+    kind: Literal["image", "array"]
     domain: Domain
     notes: tuple[str, ...]
 

@@ -43,7 +43,7 @@ def check_pair(model: Model, data: Data) -> Checked:
     found, spent = _first_answer(model, data)
     warnings: list[str] = []
     if found.wrote:
-        model = replace(model, call=_shielded(model.call), module=None)
+        model = replace(model, call=shielded(model.call), module=None)
         warnings.append("the model writes into its input: it is given copies, and the twin and the bounds are off")
     if found.note:
         model = replace(model, module=None, notes=(*model.notes, found.note))
@@ -137,11 +137,11 @@ def _asked(model: Model, x: Batch) -> _Found:
         return _Found(read(answer, len(x)), wrote, picked(answer))
 
 
-def _shielded(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def shielded(z: Any) -> Any:
+def shielded(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def copied(z: Any) -> Any:
         return call(z.clone() if isinstance(z, Tensor) else z)
 
-    return shielded
+    return copied
 
 
 def _in_range(model: Model, data: Data) -> Model:

@@ -170,14 +170,15 @@ def _checked(
         ids,
         domain,
         word,
-        notes,  # type: ignore[arg-type]
+        notes,
     )
 
 
 def _is_text(x: Any) -> bool:
     if isinstance(x, (list, tuple)):
         return any(isinstance(v, str) for v in x)
-    return getattr(getattr(x, "dtype", None), "kind", "") == "U"
+    kind = getattr(getattr(x, "dtype", None), "kind", "")
+    return kind == "U" or (kind == "O" and any(isinstance(v, str) for v in x))
 
 
 def _ids(x: Batch, y: Tensor) -> tuple[tuple[str, ...], int]:

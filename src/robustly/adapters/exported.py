@@ -155,7 +155,7 @@ def _refuse_training(path: Path, program: torch.export.ExportedProgram) -> None:
 
 
 def _input(path: Path, program: torch.export.ExportedProgram) -> torch.Tensor:
-    names = program.graph_signature.user_inputs
+    names = list(program.graph_signature.user_inputs)
     if len(names) != 1:
         raise UsageError(
             f"{path} takes {len(names)} inputs ({', '.join(map(str, names))}); a model of one input is wanted."

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustly.adapters.border import check_eps, check_pair
+from robustly.adapters.border import check_eps, check_pair, shielded
 from robustly.adapters.data import Data, load_data
 from robustly.adapters.models import load_model
 from robustly.adapters.twin import fast_twin
@@ -30,7 +30,7 @@ from robustly.core.records import DataFacts, ModelFacts, Record
 from robustly.goals import Goal
 from robustly.oracle import Access, Model
 from robustly.soundness.probes import probe
-from robustly.threats import Threat, eps_of, parse_threat
+from robustly.threats import PerturbationSet, Threat, eps_of, parse_threat
 
 BATCH_NUMBERS = 2**23
 """Most input numbers in a batch when its size is left to us: 32 MB of float32."""
@@ -85,9 +85,10 @@ def audit(
     loaded = load_model(
         model, weights=weights, range=range or _finite(examples), access=access, classes=classes, device=device, trust_pickle=trust_pickle
     )
+    source = str(model) if isinstance(model, (str, Path)) else None
     store = Store(Path(out) if out else None)
     try:
-        return _audit(store, loaded, examples, threat, plan, limits, seed, tuple(eps), batch, twin, watch, command)
+        return _audit(store, loaded, examples, threat, plan, limits, seed, tuple(eps), batch, twin, watch, command, source)
     finally:
         store.close()
 
@@ -105,6 +106,7 @@ def _audit(
     twin: str | None,
     watch: Watcher | None,
     command: str | None,
+    source: str | None,
 ) -> Record:
     begun = _now()
     size = _batch(batch, data)
@@ -122,26 +124,10 @@ def _audit(
         "device": str(model.device),
     }
     torn = _resumed(store, request)
-    model, warnings, first = _looked_at(store, model, data, threat)
     x = data.x.to(model.device) if isinstance(data.x, Tensor) else data.x
     y = data.y.to(model.device)
     around = threat.at(x, model.domain)  # refuses what the threat cannot stand around, before any pass is spent
-    facts = store.fact("probe")
-    found = probe(model, around, Goal(y)) if facts is None else None
-    if found is not None:
-        facts = {
-            "random": found.random,
-            "warnings": [*warnings, *found.warnings],
-            "forward": found.forward + first,
-            "backward": found.backward,
-            "access": found.model.access.name,
-            "chunk": found.model.chunk,
-            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        }
-        store.keep_fact("probe", facts)
-        model = found.model
-    else:
-        model = replace(model.granting(Access[facts["access"]]), chunk=facts["chunk"])
+    model, facts = _met(store, model, data, threat, around, Goal(y))
     stages, left_out = fitting(plan, model, around, facts["random"])
     search = fast_twin(model, twin) if twin else model
     problem = Problem(model, search, x, y, data.ids, threat, seed, facts["random"])
@@ -153,7 +139,7 @@ def _audit(
         why = execute(run)
     finally:
         store.keep_fact("seconds", before + _now() - begun)
-    record = _record(run, plan, left_out, data, facts, why, torn, before + _now() - begun, command)
+    record = _record(run, plan, left_out, data, facts, why, torn, before + _now() - begun, command, source)
     if store.folder:
         write_atomically(store.folder / "record.json", record.to_json().encode())
     return record.with_points(store.folder, store.points)
@@ -174,14 +160,42 @@ def _resumed(store: Store, request: dict[str, Any]) -> int:
     return store.quarantine()
 
 
-def _looked_at(store: Store, model: Model, data: Data, threat: Threat) -> tuple[Model, list[str], int]:
-    """The model with its class count, warnings about the pair, and forward passes spent (only once a run)."""
-    model, warnings, spent = check_pair(model, data)
-    return model, [*warnings, *check_eps(threat, data, model)], spent
+def _met(
+    store: Store, model: Model, data: Data, threat: Threat, around: PerturbationSet, goal: Goal
+) -> tuple[Model, dict[str, Any]]:
+    """The model as checks and probes found it fit, and what they saw; paid once a run, remembered when it is resumed."""
+    facts = store.fact("met")
+    if facts is None:
+        fit, warnings, spent = check_pair(model, data)
+        found = probe(fit, around, goal)
+        fit = found.model
+        facts = {
+            "random": found.random,
+            "warnings": [*warnings, *check_eps(threat, data, fit), *found.warnings],
+            "notes": [*data.notes, *fit.notes],
+            "forward": found.forward + spent,
+            "backward": found.backward,
+            "access": fit.access.name,
+            "chunk": fit.chunk,
+            "classes": fit.classes,
+            "copied": fit.call is not model.call,
+            "network": fit.module is not None,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        store.keep_fact("met", facts)
+        return fit, facts
+    fit = replace(
+        model.granting(Access[facts["access"]]),
+        chunk=facts["chunk"],
+        classes=facts["classes"],
+        call=shielded(model.call) if facts["copied"] else model.call,
+        module=model.module if facts["network"] else None,
+    )
+    return fit, facts
 
 
 def _record(
-    run: Run, plan: Plan, left_out: list[str], data: Data, facts: dict[str, Any], why: str | None, torn: int, seconds: float, command: str | None
+    run: Run, plan: Plan, left_out: list[str], data: Data, facts: dict[str, Any], why: str | None, torn: int, seconds: float, command: str | None, source: str | None
 ) -> Record:
     model, problem = run.problem.model, run.problem
     probes = (facts["forward"], facts["backward"])
@@ -202,6 +216,7 @@ def _record(
             domain=(model.domain.low, model.domain.high),
             classes=model.classes,
             device=str(model.device),
+            source=source,
         ),
         data=DataFacts(
             name=data.name,
@@ -217,8 +232,8 @@ def _record(
         sweep=summarise.sweep(run),
         rows=table,
         warnings=tuple([*facts["warnings"], *_observed(table, summary.judged_misses, torn)]),
-        notes=tuple([*data.notes, *model.notes]),
-        not_tested=tuple([*left_out, *plan.not_tested, *_always(problem.threat, why)]),
+        notes=tuple(dict.fromkeys(facts["notes"])),
+        not_tested=(*_always(problem.threat, why), *left_out, *plan.not_tested),
         versions={"robustly": metadata.version("robustly"), "torch": torch.__version__, "python": platform.python_version()},
         machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device}",
         command=command,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 import torch
@@ -29,8 +30,10 @@ LARGEST = 4096
 TEXT = "the quick brown fox jumps over the lazy dog"
 SURE = 10.0
 """The score of the true class; the others' lie between -1 and 1."""
-TIMED = 16
-"""Random inputs that a model is timed on."""
+TIMED = 64
+"""Random inputs that a model is timed on at once."""
+REPEATS, PATIENCE = 8, 1.0
+"""Timings, and the seconds after which no further one is made."""
 
 
 @dataclass(frozen=True)
@@ -87,23 +90,24 @@ def outline(plan: Plan, threat: str) -> tuple[StageCost, ...]:
 
 
 def speed(model: Model, shape: Sequence[int], seed: int = 0) -> Speed | None:
-    """Two forward and backward passes of a few random inputs of the model's range, timed; None if it is not local.
+    """A few forward and backward passes of random inputs in the model's range, timed; None if it is not local.
 
-    shape: of one input.
+    shape: of one input. The first pass only warms up; of the others the median counts, since other processes disturb.
     """
     if model.module is None or model.access < Access.GRADIENTS:
         return None
-    rows = TIMED if not model.chunk else min(TIMED, model.chunk)
+    rows = min(TIMED, model.chunk or TIMED)
     key = keys.from_ids(seed, [f"timing {i}" for i in range(rows)], model.device)
-    z = _random(key, shape, model.domain).to(model.device).requires_grad_()
-    forward, backward = float("inf"), float("inf")
-    for _ in range(2):  # the first also warms up
-        begun = _now(model)
+    z = _random(key, shape, model.domain).requires_grad_()
+    times: list[Speed] = []
+    begun = _now(model)
+    while len(times) <= REPEATS and (len(times) < 2 or _now(model) - begun < PATIENCE):
+        start = _now(model)
         scores = model.answer(z)
         between = _now(model)
         torch.autograd.grad(scores.sum(), z)
-        forward, backward = min(forward, between - begun), min(backward, _now(model) - between)
-    return Speed(forward / rows, backward / rows)
+        times.append(Speed((between - start) / rows, (_now(model) - between) / rows))
+    return Speed(median(t.forward for t in times[1:]), median(t.backward for t in times[1:]))
 
 
 def _cost(stage: PlanStage, threat: Threat, x: Batch, classes: int, domain: Domain, access: Access) -> StageCost:
@@ -152,7 +156,9 @@ def _placeholder(like: Batch, domain: Domain) -> Batch:
         shape[shape.index(max(shape))] //= 2
     low, high = max(domain.low, -1.0), min(domain.high, 1.0)
     middle = (domain.low + domain.high) / 2
-    return torch.full((1, *shape), middle if abs(middle) < float("inf") else (low if low > -1 else high if high < 1 else 0.0))
+    return torch.full(
+        (1, *shape), middle if abs(middle) < float("inf") else (low if low > -1 else high if high < 1 else 0.0)
+    )
 
 
 def _random(key: Tensor, shape: Sequence[int], domain: Domain) -> Tensor:

@@ -29,7 +29,7 @@ from typing import Any, Literal
 from robustly.core.errors import UsageError, nearest
 from robustly.core.specs import Spec, from_table, lookup
 from robustly.oracle import Access, Model
-from robustly.threats.base import PerturbationSet
+from robustly.threats.base import Finite, PerturbationSet
 
 NAMES = ("quick", "fast", "standard")
 
@@ -111,27 +111,33 @@ def fitting(plan: Plan, model: Model, around: PerturbationSet, random: bool) -> 
     kept, left_out = [], []
     for stage in plan.stages:
         reason = _misfit(stage, model, around, random)
-        if reason:
-            left_out.append(f"{stage.spec} was left out: {reason}.")
-        else:
+        if reason is None:
             kept.append(stage)
+        elif reason:
+            left_out.append(f"{stage.spec} was left out: {reason}")
     if not kept:
-        raise UsageError(f"plan {plan.name} has nothing that can run here. " + " ".join(left_out))
+        remedy = "; ".join(left_out) or f"its attacks are for other inputs than a {type(around).__name__}"
+        raise UsageError(f"plan {plan.name} has nothing that can run here: {remedy}.")
     return tuple(kept), left_out
 
 
-def _misfit(stage: PlanStage, model: Model, around: PerturbationSet, random: bool) -> str:
+def _misfit(stage: PlanStage, model: Model, around: PerturbationSet, random: bool) -> str | None:
+    """Why a stage can't run; "" for one that is for other kinds of input altogether, None for one that can."""
+    if stage.kind == "certify" and isinstance(around, Finite):
+        return ""
     if stage.kind == "certify":
         if random:
             return "the model is random, and a certificate would be about one draw of it"
-        return "" if model.module is not None else "there is no network to bound behind this model"
+        return None if model.module is not None else "there is no network to bound behind this model"
     for leaf in stage.spec.leaves():
         entry = lookup("attack", leaf.name)
+        if entry.sets != ("PerturbationSet",) and isinstance(around, Finite) != ("Finite" in entry.sets):
+            return ""
         if model.access < Access[entry.needs.upper()]:
             return f"{leaf.name} needs {entry.needs}, the model grants {model.access.name.lower()}"
         if not any(c.__name__ in entry.sets for c in type(around).__mro__):
             return f"{leaf.name} cannot walk in a {type(around).__name__}"
-    return ""
+    return None
 
 
 def _stage(table: Mapping[str, Any], what: str) -> PlanStage:

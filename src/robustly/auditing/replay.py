@@ -49,11 +49,18 @@ def audited_model(
     """
     wanted = source or record.model.source
     if wanted is None:
-        raise UsageError("the record does not name its model (the audit was run from Python): give MODEL after the example.")
+        raise UsageError(
+            "the record does not name its model (the audit was run from Python): give MODEL after the example."
+        )
     low, high = record.model.domain
     domain = Domain(float("-inf") if low is None else low, float("inf") if high is None else high)
     model = load_model(
-        wanted, weights=weights, access=record.model.access, classes=record.model.classes, device=device, trust_pickle=trust_pickle
+        wanted,
+        weights=weights,
+        access=record.model.access,
+        classes=record.model.classes,
+        device=device,
+        trust_pickle=trust_pickle,
     )
     return replace(model, domain=domain)
 
@@ -74,7 +81,13 @@ def replay(record: Record, index: int, model: Model) -> Replayed:
     random = not torch.equal(torch.nan_to_num(model.ask(adversarial)), torch.nan_to_num(model.ask(adversarial)))
     judgement = judge(model, around, goal, adversarial, random)
     answer = model.ask(clean)
-    before = int(answer[0]) if model.access == Access.LABELS else int(answer[0].argmax()) if answer.isfinite().all() else None
+    before = (
+        int(answer[0])
+        if model.access == Access.LABELS
+        else int(answer[0].argmax())
+        if answer.isfinite().all()
+        else None
+    )
     return Replayed(judgement, before, model.digest == record.model.digest)
 
 

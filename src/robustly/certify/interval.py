@@ -16,7 +16,7 @@ from robustly.certify.enclosures.entry import enter
 from robustly.certify.enclosures.value import Interval
 from robustly.certify.trace import Operation, trace
 from robustly.certify.types import Bound, Certifier, UnsupportedOperator, abstain
-from robustly.core.rows import device_of, slices
+from robustly.core.rows import slices
 from robustly.core.specs import spec
 from robustly.goals import Goal
 from robustly.oracle.model import Model
@@ -62,9 +62,10 @@ _ON_NUMBERS = {**_rules(operator, "add sub mul neg"), "div": operator.truediv}
 def interval() -> Certifier:
     """Interval bounds through the network, rounding included; the last linear layer is merged with the margin.
 
-    The network behind the model (`Model.module`) is walked once for centres and once for radii, which counts as two
-    forward passes, and the model is asked for the clean scores, which is a third: a bound above the margin that the
-    model itself answers shows that it is not this network, and nothing is then certified. A first linear or convolution
+    The network behind the model (`Model.module`) is walked once for centres and once for radii, in arithmetic of our
+    own that costs about two forward passes and counts as none; the model itself is asked for the clean scores, which
+    counts as one: a bound above the margin that it answers shows that it is not this network, and nothing is then
+    certified. A first linear or convolution
     layer (after normalisation too) is bounded by the dual norm of an l2, l1 or l0 ball as well as by its box.
 
     Holds for convolutions and products summed in any order. TF32 and bfloat16 settings widen it. Where convolutions may
@@ -73,18 +74,19 @@ def interval() -> Certifier:
     """
 
     def certify(model: Model, around: PerturbationSet, goal: Goal) -> Bound:
-        nothing = torch.zeros(len(goal), device=device_of(around.x))
+        if not len(goal):
+            return abstain(goal, "")
         try:
             operations = trace(_network(model))
             with torch.no_grad():
                 value = enter(around)
                 if value is None:
-                    return abstain(nothing, f"no bounds for edits or other discrete sets ({type(around).__name__})")
-                lower = _lower(operations, value, goal, model.chunk or max(len(goal), 1))
+                    return abstain(goal, f"no bounds for edits or other discrete sets ({type(around).__name__})")
+                lower = _lower(operations, value, goal, model.chunk or len(goal))
         except _NoNetwork as error:
-            return abstain(nothing, str(error))
+            return abstain(goal, str(error))
         except UnsupportedOperator as error:
-            return abstain(nothing, f"interval bound: {error}")
+            return abstain(goal, f"interval bound: {error}")
         return _judged(lower, goal.margin(_scores(model, around)).double())
 
     return certify
@@ -112,7 +114,7 @@ def _lower(operations: tuple[Operation, ...], value: Interval, goal: Goal, most:
     """Lower bounds on the goal's margin (B,), `most` rows at a time."""
     rows = [torch.arange(part.start, part.stop, device=goal.y.device) for part in slices(len(goal), most)]
     parts = [_collected(_margins(operations, value.take(i), goal.take(i)), goal) for i in rows]
-    return torch.cat(parts) if parts else goal.y.new_zeros(0, dtype=torch.float64)
+    return torch.cat(parts)
 
 
 def _margins(operations: tuple[Operation, ...], value: Interval, goal: Goal) -> Tensor:
@@ -215,7 +217,7 @@ def _judged(lower: Tensor, clean: Tensor) -> Bound:
 
 
 def _scores(model: Model, around: PerturbationSet) -> Tensor:
-    size = model.chunk or max(len(around), 1)
+    size = model.chunk or len(around)
     return torch.cat([model.ask(around.x[part]) for part in slices(len(around), size)])
 
 

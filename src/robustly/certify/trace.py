@@ -161,7 +161,8 @@ def _operations(module: nn.Module) -> tuple[Operation, ...]:
     except UnsupportedOperator:
         raise
     except Exception as error:
-        reason = f"it cannot be traced ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        said = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
+        reason = f"it cannot be traced ({said})"
         raise UnsupportedOperator(type(module).__name__, "root", reason) from error
     finally:
         for name in set(vars(module)) - before:  # the tracer hangs tensors made inside `forward` on the module

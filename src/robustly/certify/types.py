@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 
 from robustly.core.errors import RobustlyError
@@ -19,7 +20,7 @@ class Bound(NamedTuple):
     lower: float64 (B,), at most the goal's margin anywhere in the set, for the model as it runs in float32; -inf where
         nothing is known. An example is certified where lower > 0, since a tie counts against the model.
     why: one a row, a sentence that says why it is not certified; None where it is.
-    forward: forward passes a row, or their equivalent in arithmetic; each certifier says how it counts.
+    forward: forward passes through the model a row; arithmetic on its weights counts as none, and shows in seconds.
     """
 
     lower: Tensor
@@ -43,7 +44,7 @@ class UnsupportedOperator(RobustlyError):  # noqa: N818 - the errors of this hou
         self.operator, self.node, self.reason = operator, node, reason
 
 
-def abstain(lower: Tensor, reason: str) -> Bound:
-    """Nothing is known of any row, for one reason and at no cost; `lower` gives the number of rows and the device."""
-    nothing = lower.double().reshape(len(lower), -1).sum(1).mul(0).sub(float("inf"))
-    return Bound(nothing, (reason,) * len(nothing), 0)
+def abstain(goal: Goal, reason: str) -> Bound:
+    """Nothing is known of any row, for one reason and at no cost."""
+    nothing = torch.full((len(goal),), -torch.inf, dtype=torch.float64, device=goal.y.device)
+    return Bound(nothing, (reason,) * len(goal), 0)

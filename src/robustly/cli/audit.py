@@ -79,9 +79,11 @@ def audit(
 ) -> int:
     """Audit a model: a verdict for every example.
 
-    Certifies what it can, attacks the rest, and has a judge re-run every counterexample. Shows the bracket in which
-    robust accuracy lies while it tightens, and writes the record, the counterexamples and an HTML report to one folder.
-    Killed at any moment and started again with the same words, it goes on where it was.
+    Certifies what it can, attacks the rest, and has a judge re-run every
+    counterexample. Shows the bracket in which robust accuracy lies while it
+    tightens, and writes the record, the counterexamples and an HTML report to
+    one folder. Killed at any moment and started again with the same words, it
+    goes on where it was.
     """
     folder = Path(out or default_folder(model, data, threat))
     given_sizes, seconds, bounds, rows = (
@@ -144,10 +146,10 @@ def finish(
     page = write_report(folder)
     if xml is not None:
         write_atomically(xml, junit_xml(record).encode())
-    if quiet:
-        here.say(bracket(record))
-    else:
+    if not quiet:
         here.show(summary_table(record))
+        here.say("")
+    here.say(bracket(record), style="bold")
     for note in record.notes if verbose else ():
         here.say(f"note: {note}")
     if record.status == "partial":

@@ -17,21 +17,21 @@ from robustly.cli.show import show
 
 EXAMPLES = {
     audit: (
-        "zoo:fashion_adversarial zoo:fashion --threat linf:0.1 --limit 200",
+        "zoo:fashion_adversarial zoo:fashion --threat linf:0.1",
+        "zoo:fashion_plain zoo:fashion --threat linf:0.1 --fail-under 0.4",
         "net.py:build test.npz --threat l2:0.5 --weights net.safetensors",
-        "zoo:fashion_plain zoo:fashion --threat linf:0.1 --fail-under 0.40",
     ),
     attack: (
-        "pgd zoo:fashion_adversarial zoo:fashion --threat linf:0.1 --limit 100",
-        "square zoo:fashion_plain zoo:fashion --threat l2:1 --set queries=500",
+        "pgd zoo:fashion_adversarial zoo:fashion --threat linf:0.1",
+        "pgd zoo:fashion_plain zoo:fashion --threat l2:1 --set steps=20",
     ),
-    plan: ("zoo:fashion_adversarial zoo:fashion --threat linf:0.1 --plan standard",),
+    plan: ("zoo:fashion_plain zoo:fashion --threat linf:0.1 --plan standard",),
     report: ("runs/fashion_adversarial-fashion-linf-0.1",),
     show: (
         "runs/fashion_adversarial-fashion-linf-0.1",
         "runs/fashion_adversarial-fashion-linf-0.1 --example 3",
     ),
-    compare: ("runs/fashion_plain-fashion-linf-0.1 runs/fashion_adversarial-fashion-linf-0.1",),
+    compare: ("runs/fashion_plain-fashion-linf-0.1 \\\n    runs/fashion_adversarial-fashion-linf-0.1",),
     replay: ("runs/fashion_adversarial-fashion-linf-0.1 3",),
     listing: ("attacks", "zoo"),
 }
@@ -55,8 +55,9 @@ app = App(
         "Start with:  robustly audit zoo:fashion_adversarial zoo:fashion --threat linf:0.1"
     ),
     help_epilogue=(
-        "Exit codes: 0 passed, 1 gate failed, 2 wrong usage, 3 run error, 4 inconclusive or partial, "
-        "130 and 143 stopped by a signal."
+        "Exit codes: 0 passed, 1 gate failed, 2 wrong usage, 3 run error,\n"
+        "4 inconclusive or partial, 130 and 143 stopped by a signal.\n"
+        "Each command explains itself with an example: robustly audit --help"
     ),
     help_format="plaintext",
     version=lambda: metadata.version("robustly"),

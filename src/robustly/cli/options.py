@@ -59,7 +59,9 @@ Weights: TypeAlias = Annotated[
 ]
 TrustPickle: TypeAlias = Annotated[
     bool,
-    Parameter(group=MODEL, negative="", show_default=False, help="Run code from model files that need it. Only your own."),
+    Parameter(
+        group=MODEL, negative="", show_default=False, help="Run code from model files that need it. Only your own."
+    ),
 ]
 Classes: TypeAlias = Annotated[int | None, Parameter(group=MODEL, help="Number of classes, if it can't be detected.")]
 Quiet: TypeAlias = Annotated[

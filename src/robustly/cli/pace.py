@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import groupby
 
 from robustly.auditing.estimate import StageCost
 from robustly.auditing.progress import Snapshot
@@ -40,7 +39,10 @@ class Pace:
 
     def rate(self, snapshot: Snapshot) -> float:
         """Passes a second, lately."""
-        (begun, first), (ended, last) = (self._seen or [(0.0, 0)])[0], (snapshot.seconds, snapshot.forward + snapshot.backward)
+        (begun, first), (ended, last) = (
+            (self._seen or [(0.0, 0)])[0],
+            (snapshot.seconds, snapshot.forward + snapshot.backward),
+        )
         return max(0.0, (last - first) / (ended - begun)) if ended > begun else 0.0
 
     def share(self, snapshot: Snapshot) -> float:
@@ -73,11 +75,11 @@ class Pace:
 
     def _fitting(self, snapshot: Snapshot) -> tuple[StageCost, ...]:
         """The costs of the stages that run. Which were left out is known only inside the audit: by number and name."""
-        kept = [self.costs]
-        kept += [tuple(c for c in self.costs if c.kind == "attack")]
-        kept += [tuple(c for c in self.costs if c.needs <= least) for least in (2, 1)]
-        for costs, _ in groupby(kept):
-            named = 0 < snapshot.stage_number <= len(costs) and costs[snapshot.stage_number - 1].spec.name == snapshot.stage
+        attacks = tuple(c for c in self.costs if c.kind == "attack")
+        for costs in (self.costs, attacks, *(tuple(c for c in attacks if c.needs <= access) for access in (2, 1))):
+            named = (
+                0 < snapshot.stage_number <= len(costs) and costs[snapshot.stage_number - 1].spec.name == snapshot.stage
+            )
             if len(costs) == snapshot.stages and (named or snapshot.stage_number == 0):
                 return costs
         return ()

@@ -19,6 +19,7 @@ from robustly.cli.pace import Pace
 from robustly.cli.signals import current
 from robustly.cli.terminal import Terminal
 from robustly.report.escape import visible
+from robustly.report.terminal import STYLES
 
 EVERY = 5.0
 """Seconds between plain lines, at least, but for the ends of stages."""
@@ -103,7 +104,9 @@ def bar(snapshot: Snapshot, width: int, ascii_only: bool = False) -> Text:
     standing = max(proven, round(width * snapshot.attacked))
     signs = "#?." if ascii_only else "█▒░"
     return Text.assemble(
-        (signs[0] * proven, "green"), (signs[1] * (standing - proven), "yellow"), (signs[2] * (width - standing), "red")
+        (signs[0] * proven, STYLES["certified"]),
+        (signs[1] * (standing - proven), STYLES["unknown"]),
+        (signs[2] * (width - standing), STYLES["broken"]),
     )
 
 
@@ -116,7 +119,10 @@ def _stage(snapshot: Snapshot) -> str:
 
 
 def _passes(snapshot: Snapshot, pace: Pace) -> str:
-    return f"{snapshot.forward:,} forward + {snapshot.backward:,} backward passes, {pace.rate(snapshot):,.0f} a second"
+    rate = pace.rate(snapshot)
+    return f"{snapshot.forward:,} forward + {snapshot.backward:,} backward passes" + (
+        f", {rate:,.0f} a second" if rate else ""
+    )
 
 
 def _times(snapshot: Snapshot, pace: Pace) -> list[str]:

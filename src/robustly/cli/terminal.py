@@ -18,7 +18,7 @@ WIDE = 110
 """Columns where the output is no terminal and nothing says how wide it is."""
 
 
-class Plain(Console):
+class Screen(Console):
     """A console whose closed pipe is an error like any other."""
 
     def on_broken_pipe(self) -> None:
@@ -80,7 +80,7 @@ class Terminal:
 
 def _console(stream: TextIO) -> Console:
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDE
-    return Plain(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    return Screen(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
 def _program() -> list[str]:

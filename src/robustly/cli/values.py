@@ -78,7 +78,7 @@ def interval(text: str | None) -> tuple[float, float] | None:
 
 
 def batch(text: str) -> int | str:
-    """"auto" or a whole number of examples.
+    """ "auto" or a whole number of examples.
 
     Raises:
         UsageError: anything else.
@@ -136,7 +136,7 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
         if not sign or not key:
             raise UsageError(f'--set takes NAME=VALUE, say --set steps=20; got "{pair}".')
         if key in out:
-            raise UsageError(f'--set {key} was given twice; give it once.')
+            raise UsageError(f"--set {key} was given twice; give it once.")
         out[key] = _value(text.strip())
     return out
 

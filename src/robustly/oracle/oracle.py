@@ -144,8 +144,7 @@ class Oracle:
         asked = self.open[owner]
         if self.limits.queries is not None:
             left = self.limits.queries - self.ledger.forward[self.rows]
-            one = torch.nn.functional.one_hot(owner, len(self.rows)) * asked[:, None]
-            asked = asked & (one.cumsum(0).gather(1, owner[:, None]).squeeze(1) <= left[owner])
+            asked = asked & (_turn(owner, asked, len(self.rows)) < left[owner])
         index = asked.nonzero().squeeze(1)
         found = self._answers(take(candidates, index), owner[index])
         if not len(index):
@@ -217,3 +216,12 @@ class Oracle:
     def _near(self, local: Tensor) -> Callable[[Tensor], PerturbationSet]:
         """The sets of some of the local rows, made only when there is something to check against them."""
         return lambda index: self.around.take(local[index])
+
+
+def _turn(owner: Tensor, among: Tensor, count: int) -> Tensor:
+    """How many candidates `among` (M,) stand before each one of the same owner (M,), of `count` owners."""
+    where = torch.where(among, owner, count)  # what is not among them queues elsewhere
+    order = where.argsort(stable=True)
+    sizes = torch.bincount(where, minlength=count + 1)
+    queue = torch.arange(len(owner), device=owner.device) - (sizes.cumsum(0) - sizes)[where[order]]
+    return torch.empty_like(owner).index_copy_(0, order, queue)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from robustly.core.errors import UsageError
 from robustly.core.records import Record, Row, Verdict
 from robustly.report.escape import visible
+from robustly.report.plain import Plain
 from robustly.report.words import class_name, percent, several
 
 LISTED = 20
@@ -34,7 +36,8 @@ class Comparison:
     """Two records of the same data under the same threat.
 
     matched: examples in both. lost: robust in the first only; gained: in the second only; robust means not broken, not
-    misclassified, not invalid. p_value: of the exact McNemar test of "no difference", two-sided. brackets: (certified, attacked).
+    misclassified, not invalid. p_value: of the exact McNemar test of "no difference", two-sided. brackets: (certified,
+    attacked) of each.
     """
 
     names: tuple[str, str]
@@ -52,8 +55,8 @@ class Comparison:
 def compare(a: Record, b: Record) -> Comparison:
     """Compare two records example by example, matched by identity (the hash of input and label).
 
-    The test is McNemar's in its exact form: of the examples robust in one record only, each is as likely to be robust in
-    the first as in the second if the two do not differ (McNemar 1947; a binomial test with p = 1/2 on the discordant pairs).
+    The test is McNemar's (1947) in its exact form: if the two do not differ, each example that is robust in one record
+    only is so in either with probability 1/2, which a binomial test on these examples judges.
 
     Raises:
         UsageError: other data, threat or goal; or no example in common.
@@ -66,8 +69,8 @@ def compare(a: Record, b: Record) -> Comparison:
     ):
         if first != second:
             raise UsageError(
-                f"the two records differ in {what} ({visible(first, most=80)} and {visible(second, most=80)}), so their "
-                "examples cannot be compared. Audit both models on the same data under the same threat."
+                f"the two records differ in {what} ({visible(first, most=80)} and {visible(second, most=80)}), so they "
+                "cannot be compared example by example. Audit both models on the same data under the same threat."
             )
     pairs = _matched(a, b)
     if not pairs:
@@ -101,34 +104,50 @@ def mcnemar(lost: int, gained: int) -> float:
 
 
 def comparison_table(found: Comparison) -> RenderableType:
-    """The comparison for the terminal."""
-    table = Table(title=Text(f"two audits under {visible(found.threat, most=80)}"), title_justify="left", box=None, pad_edge=False)
-    for heading in ("", "certified", "attacked", ""):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for mark, name, bracket, partial in zip("AB", found.names, found.brackets, found.partial, strict=True):
-        table.add_row(
-            Text(f"{mark}  {visible(name, most=60)}"), percent(bracket[0]), percent(bracket[1]), "partial" if partial else ""
-        )
+    """The comparison for `rich`. Names cannot command the terminal."""
+    return _Shown(found)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    found: Comparison
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        found, plain = self.found, Plain(options.encoding)
+        table = Table(box=None, pad_edge=False)
+        table.add_column(plain.text(f"under {found.threat}"), overflow="fold")
+        table.add_column("certified", justify="right")
+        table.add_column("attacked", justify="right")
+        table.add_column("")
+        for mark, name, bracket, partial in zip("AB", found.names, found.brackets, found.partial, strict=True):
+            ends = (plain.text(percent(end)) for end in bracket)
+            table.add_row(plain.text(f"{mark}  {name}"), *ends, "partial" if partial else "")
+        yield table
+        yield Text()
+        yield from map(plain.text, _lines(found))
+
+
+def _lines(found: Comparison) -> list[str]:
     kinds = Counter((c.before, c.after) for c in found.changes)
     lines = [
-        f"{several(found.matched, 'example')} in both, {len(found.changes):,} with another verdict; "
-        f"robust only in A: {found.lost:,}, only in B: {found.gained:,}",
+        f"{several(found.matched, 'example')} in both, {len(found.changes):,} with another verdict",
+        f"not broken only in A: {found.lost:,}, only in B: {found.gained:,}",
         f"exact McNemar test: p = {found.p_value:.3g} ({_reading(found)})",
         *(f"  {before} -> {after}: {count:,}" for (before, after), count in sorted(kinds.items())),
     ]
-    lines += [f"  example {c.index} ({visible(c.label, most=40)}): {c.before} -> {c.after}" for c in found.changes[:LISTED]]
+    lines += [f"  example {c.index} ({c.label}): {c.before} -> {c.after}" for c in found.changes[:LISTED]]
     if len(found.changes) > LISTED:
         lines.append(f"  and {len(found.changes) - LISTED:,} more")
     if any(found.unmatched):
         lines.append(f"left out, in one record only: {found.unmatched[0]:,} of A, {found.unmatched[1]:,} of B")
-    return Group(table, Text(), *(Text(line.replace("\u00a0", " ")) for line in lines))
+    return lines
 
 
 def _reading(found: Comparison) -> str:
     if found.lost + found.gained == 0:
-        return "no example is robust in one record only"
+        return "no example is broken in one only"
     better = "A" if found.lost > found.gained else "B"
-    return f"{better} is more robust on these examples" if found.p_value < 0.05 else "chance alone would explain it"
+    return f"{better} withstands more, beyond chance" if found.p_value < 0.05 else "chance alone would explain it"
 
 
 def _robust(row: Row) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from itertools import pairwise
 from typing import NamedTuple
 
 from robustly.core.records import Record, Row
 
 FINEST = 300
 """Most steps that are drawn."""
+BEYOND = 1.06
+"""The curve ends at this multiple of the largest size audited, so that what falls exactly there is seen."""
 
 
 class Step(NamedTuple):
@@ -21,17 +24,18 @@ class Step(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """clean: robust accuracy at size 0. steps: from 0 to the largest size audited, no gaps."""
+    """clean: robust accuracy at size 0. largest: size audited. steps: from 0 to a little beyond it, no gaps."""
 
     clean: float
+    largest: float
     steps: tuple[Step, ...]
 
 
 def curve(record: Record) -> Curve | None:
     """The bracket as a function of eps; None where there are no sizes.
 
-    An example broken at a distance is broken at every larger size, one certified at a size is certified at every smaller.
-    The upper curve thus bounds robust accuracy from above and the lower from below; both hold over the whole of each step.
+    An example broken at a distance is broken at every larger size, one certified at a size is certified at every
+    smaller one. So the upper curve bounds robust accuracy from above and the lower from below, all along each step.
     """
     audited = [record.eps, *(point.eps for point in record.sweep)]
     largest = max((eps for eps in audited if eps is not None), default=0.0)
@@ -41,22 +45,23 @@ def curve(record: Record) -> Curve | None:
     read = sum(row.verdict not in ("misclassified", "invalid") for row in record.rows)
     breaks = sorted(eps for eps in map(broken_from, record.rows, [record.eps] * count) if eps is not None)
     safe = sorted(eps for eps in map(certified_to, record.rows, [record.eps] * count) if eps is not None)
-    edges = sorted({0.0, largest, *(e for e in (*breaks, *safe) if 0 < e < largest)})
+    end = BEYOND * largest
+    edges = sorted({0.0, largest, end, *(e for e in (*breaks, *safe) if 0 < e < end)})
     if len(edges) > FINEST:
-        kept = {p.eps for p in record.sweep} | {0.0, largest}
-        edges = sorted({largest * i / FINEST for i in range(FINEST)} | {e for e in kept if e <= largest})
+        kept = {e for e in audited if e is not None and e <= largest}
+        edges = sorted({largest * i / FINEST for i in range(FINEST)} | kept | {end})
     steps = (
         Step(a, b, (len(safe) - bisect_left(safe, b)) / count, (read - bisect_right(breaks, a)) / count)
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in pairwise(edges)
     )
-    return Curve(read / count, tuple(steps))
+    return Curve(read / count, largest, tuple(steps))
 
 
 def broken_from(row: Row, eps: float | None) -> float | None:
     """The smallest size at which an example is known to be broken."""
     known = [d for d in (row.distance, row.broken_at) if d is not None]
-    if not known and row.verdict == "broken" and eps is not None:
-        return eps
+    if row.verdict == "broken" and eps is not None:
+        known.append(eps)  # a float32 distance may stand a hair above the size it was found at
     return min(known, default=None)
 
 

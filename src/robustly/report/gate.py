@@ -24,8 +24,8 @@ class Gate:
 def gate(record: Record, fail_under: float) -> Gate:
     """Compare the confidence interval for the population's robust accuracy with a threshold.
 
-    Passed: the lower bound is at least `fail_under`. Failed: the upper bound is below it, or an example is invalid, or there
-    is no number to judge. Inconclusive: the interval straddles it, or the run is partial. Nothing missing ever passes.
+    Passed: the lower bound is at least `fail_under`. Failed: the upper bound is below it, or an example is invalid, or
+    there is no number to judge. Inconclusive: the interval straddles it, or the run is partial. Nothing missing passes.
 
     Raises:
         UsageError: `fail_under` is no fraction.
@@ -38,7 +38,9 @@ def gate(record: Record, fail_under: float) -> Gate:
     s, level = record.summary, f"{record.summary.population.level:.0%}"
     low, high = s.population.low, s.population.high
     if s.invalid:
-        return Gate("failed", f"{s.invalid} of {s.examples} examples are invalid: the model raised or answered NaN or infinity.")
+        return Gate(
+            "failed", f"{s.invalid} of {s.examples} examples are invalid: the model raised or answered NaN or infinity."
+        )
     if high < fail_under:
         if record.status == "partial" and not _all_asked(record):
             return Gate("inconclusive", f"the run is partial ({record.why_partial}) and not every example was asked.")
@@ -62,8 +64,8 @@ def exit_code(
 ) -> int:
     """The exit code of every command.
 
-    0 passed; 1 gate failed; 2 usage or configuration; 3 run error or contradiction; 4 inconclusive (the interval straddles
-    the threshold, or the run is partial); 128 + the signal's number (130 for SIGINT, 143 for SIGTERM).
+    0 passed; 1 gate failed; 2 usage or configuration; 3 run error or contradiction; 4 inconclusive (the interval
+    straddles the threshold, or the run is partial); 128 + the signal's number (130 for SIGINT, 143 for SIGTERM).
     A signal goes before an error, an error before a record.
     """
     if signal is not None:

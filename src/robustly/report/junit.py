@@ -54,7 +54,11 @@ def _case(suite: ElementTree.Element, record: Record, row: Row) -> None:
     case = ElementTree.SubElement(
         suite,
         "testcase",
-        {"classname": visible(f"robustly.{record.threat}", most=200), "name": f"example {row.index}: {label}", "time": "0"},
+        {
+            "classname": visible(f"robustly.{record.threat}", most=200),
+            "name": f"example {row.index}: {label}",
+            "time": "0",
+        },
     )
     if row.verdict == "unknown":
         reason = row.why or "no counterexample was found, and none was ruled out"

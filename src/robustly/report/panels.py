@@ -88,7 +88,9 @@ def typical(rows: list[Row], taken: set[int]) -> list[Row]:
     """Those around the median distance, of different classes as far as there are."""
     known = sorted(_or(row.distance, np.inf) for row in rows)
     median = known[len(known) // 2] if known else 0.0
-    near = sorted(rows, key=lambda row: (round(abs(_or(row.distance, np.inf) - median), 9) if median < np.inf else 0, row.index))
+    near = sorted(
+        rows, key=lambda row: (round(abs(_or(row.distance, np.inf) - median), 9) if median < np.inf else 0, row.index)
+    )
     front = near[: max(EACH, len(near) // 2)]
     seen: dict[int, int] = {}
     rank = {}
@@ -136,7 +138,8 @@ def view(pair: Pair, record: Record) -> View:
     if max(before.shape) > pictures.LONGEST:
         scale += f", shown at {pictures.LONGEST / max(before.shape):.0%} size"
     images = (
-        pictures.image(pictures.shrunk(part, smooth=name != names[1]), name) for part, name in zip(shown, names, strict=True)
+        pictures.image(pictures.shrunk(part, smooth=name != names[1]), name)
+        for part, name in zip(shown, names, strict=True)
     )
     return View(tuple(images), scale)
 
@@ -145,10 +148,19 @@ def _panel(record: Record, row: Row) -> Panel:
     try:
         seen = view(record.pair(row.index), record)
     except RobustlyError as error:  # a report opens even where a counterexample is lost
-        seen = View((Markup("<p class=gone>{}</p>").format(f"cannot be shown: {type(error).__name__}, the file is missing or damaged"),), "")
+        seen = View(
+            (
+                Markup("<p class=gone>{}</p>").format(
+                    f"cannot be shown: {type(error).__name__}, the file is missing or damaged"
+                ),
+            ),
+            "",
+        )
     return Panel(
         row,
-        _answer(class_name(record, row.clean_label if row.clean_label is not None else row.label), row.clean_confidence),
+        _answer(
+            class_name(record, row.clean_label if row.clean_label is not None else row.label), row.clean_confidence
+        ),
         _answer(class_name(record, row.adversarial_label), row.adversarial_confidence),
         seen,
     )

@@ -77,8 +77,11 @@ def pixels(array: np.ndarray, span: Range, colour: bool) -> np.ndarray:
 
 
 def change_pixels(delta: np.ndarray, span: Range, factor: float, colour: bool) -> np.ndarray:
-    """A signed perturbation as bytes (H, W, 3), grey where it is 0: for colours 255 (1/2 + factor delta / (high - low)) in
-    each channel; for a single channel from grey towards orange (raised) or blue (lowered), full at the same size."""
+    """A signed perturbation as bytes (H, W, 3), grey where it is 0.
+
+    Colours: 255 (1/2 + factor delta / (high - low)) in each channel. A single channel: from grey towards orange (raised)
+    or blue (lowered), full where a colour would be.
+    """
     share = np.nan_to_num(delta.astype(np.float64), posinf=0, neginf=0) * factor / (span.high - span.low)
     shown = []
     for tile in tiles(share, colour):
@@ -96,10 +99,10 @@ def shrunk(picture: np.ndarray, smooth: bool) -> np.ndarray:
     share = LONGEST / max(height, width)
     if share >= 1:
         return picture
-    size = max(1, round(height * share)), max(1, round(width * share))
+    tall, wide = max(1, round(height * share)), max(1, round(width * share))
     if smooth:
-        return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BOX))
-    rows, columns = (np.arange(n) * m // n for n, m in zip(size, (height, width), strict=True))
+        return np.asarray(Image.fromarray(picture).resize((wide, tall), Image.Resampling.BOX))
+    rows, columns = np.arange(tall) * height // tall, np.arange(wide) * width // wide
     return picture[rows][:, columns]
 
 

@@ -1,4 +1,4 @@
-"""Pictures drawn by hand as SVG. Colours are variables of the page, with fallbacks, so that a picture also stands alone."""
+"""Pictures drawn by hand as SVG; colours are variables of the page, with fallbacks for one that stands alone."""
 
 from __future__ import annotations
 
@@ -49,7 +49,11 @@ def bracket_bar(record: Record) -> Markup:
     if not s.examples:
         parts.append(_box(left, top, width, tall, "none", stroke=LINE))
     low, high = left + s.certified * width, left + s.attacked * width
-    said = f"{percent(s.certified)} proven" if low == high else f"{percent(s.certified)} proven – {percent(s.attacked)} not broken"
+    said = (
+        f"{percent(s.certified)} proven"
+        if low == high
+        else f"{percent(s.certified)} proven – {percent(s.attacked)} not broken"
+    )
     parts += [
         _path(f"M{low:.1f} {top - 6}V{top - 18}H{high:.1f}V{top - 6}", INK, 2),
         _text(_inside((low + high) / 2, len(said) * 4.6, left, width), top - 28, said, size=17, weight=650),
@@ -57,7 +61,8 @@ def bracket_bar(record: Record) -> Markup:
     population = s.population
     a, b = left + population.low * width, left + population.high * width
     y = top + tall + 20
-    interval = f"{percent(population.low)} – {percent(population.high)} in the population ({percent(population.level, 0)} confidence)"
+    level = percent(population.level, 0)
+    interval = f"{percent(population.low)} – {percent(population.high)} in the population ({level} confidence)"
     parts += [
         _path(f"M{a:.1f} {y}H{b:.1f}M{a:.1f} {y - 5}V{y + 5}M{b:.1f} {y - 5}V{y + 5}", INK, 1.5),
         _text(_inside((a + b) / 2, len(interval) * 3.6, left, width), y + 22, interval, size=13, fill=SOFT),
@@ -70,15 +75,15 @@ def bracket_bar(record: Record) -> Markup:
 
 
 def accuracy_curve(record: Record) -> Markup | None:
-    """Robust accuracy against eps: certified below, attacked above, undecided between; None where there are no sizes."""
+    """Robust accuracy against eps: certified below, broken above, unknown between; None where there are no sizes."""
     found = curve(record)
     if found is None:
         return None
     left, top, width, tall = 62, 18, 760, 300
-    largest = found.steps[-1].end
+    end = found.steps[-1].end
 
     def x(eps: float) -> float:
-        return left + width * eps / largest
+        return left + width * eps / end
 
     def y(share: float) -> float:
         return top + tall * (1 - share)
@@ -87,8 +92,8 @@ def accuracy_curve(record: Record) -> Markup | None:
     floor = f"V{y(0):.1f}H{left}Z"
     body = [
         _hatch(),
-        _area(f"M{left} {y(1):.1f}H{x(largest):.1f}{floor}", COLOURS["misclassified"], 0.22),
-        _area(f"M{left} {y(found.clean):.1f}H{x(largest):.1f}{floor}", COLOURS["broken"], 0.85),
+        _area(f"M{left} {y(1):.1f}H{left + width}{floor}", COLOURS["misclassified"], 0.22),
+        _area(f"M{left} {y(found.clean):.1f}H{left + width}{floor}", COLOURS["broken"], 0.85),
         _area(f"M{left} {upper}{floor}", "var(--card,#fff)", 1),
         _area(f"M{left} {upper}{floor}", COLOURS["unknown"], 1),
         _area(f"M{left} {upper}{floor}", "url(#robustly-hatch)", 1),
@@ -102,7 +107,7 @@ def accuracy_curve(record: Record) -> Markup | None:
             _path(f"M{left - 5} {y(share):.1f}H{left}", SOFT, 1),
             _text(left - 10, y(share) + 4, f"{share:.0%}", size=12, fill=SOFT, anchor="end"),
         ]
-    for eps in ticks(largest):
+    for eps in ticks(found.largest):
         body += [
             _path(f"M{x(eps):.1f} {y(0):.1f}v5", SOFT, 1),
             _text(x(eps), y(0) + 20, number(eps), size=12, fill=SOFT),
@@ -122,14 +127,14 @@ def accuracy_curve(record: Record) -> Markup | None:
                 said,
             )
         )
-    if record.eps and record.eps < largest:
+    if record.eps and record.eps < found.largest:
         body += [_path(f"M{x(record.eps):.1f} {top}V{y(0):.1f}", INK, 1.2, dash="4 4")]
         body += [_text(x(record.eps), top - 5, f"audited: {number(record.eps)}", size=12)]
     body.append(_text(left + width / 2, y(0) + 42, "size of the change (eps, in input units)", size=13, fill=SOFT))
-    last = found.steps[-1]
+    lower_end = next(s.certified for s in found.steps if s.end >= found.largest)
     title = (
-        f"Robust accuracy falls from {percent(found.clean)} without a change to between {percent(last.certified)} and "
-        f"{percent(last.attacked)} at eps {number(largest)}"
+        f"Robust accuracy falls from {percent(found.clean)} without a change to between {percent(lower_end)} and "
+        f"{percent(found.steps[-1].attacked)} at eps {number(found.largest)}"
     )
     return svg(860, int(y(0)) + 54, title, Markup("").join(body), "curve")
 
@@ -146,7 +151,11 @@ def bars(values: np.ndarray, low: float, high: float, title: str, zero: float = 
 
     marks = []
     for i, part in enumerate(parts):
-        a, b = (float(part.min()), float(part.max())) if len(flat) > MOST_BARS else (zero, float(part[0]) if len(part) else zero)
+        a, b = (
+            (float(part.min()), float(part.max()))
+            if len(flat) > MOST_BARS
+            else (zero, float(part[0]) if len(part) else zero)
+        )
         top, bottom = sorted((y(a), y(b)))
         colour = COLOURS["certified"] if a + b < 2 * zero else COLOURS["broken"]
         marks.append(_box(i * step, top, max(step * 0.82, 0.6), max(bottom - top, 0.8), colour))
@@ -157,20 +166,21 @@ def bars(values: np.ndarray, low: float, high: float, title: str, zero: float = 
 def share_bar(share: float, colour: str = "var(--certified,#1268b3)") -> Markup:
     """A small bar for a table cell."""
     return Markup('<svg class="share" viewBox="0 0 100 8" width="100" height="8" aria-hidden="true">{}{}</svg>').format(
-        _box(0, 0, 100, 8, "var(--line,#8884)", radius=4), _box(0, 0, max(0.0, min(1.0, share)) * 100, 8, colour, radius=4)
+        _box(0, 0, 100, 8, "var(--line,#8884)", radius=4),
+        _box(0, 0, max(0.0, min(1.0, share)) * 100, 8, colour, radius=4),
     )
 
 
-def stacked(ends: tuple[float, float, float]) -> Markup:
-    """A bar for a table cell: ends are the fractions certified, not broken and read correctly; the rest is not."""
-    certified, attacked, clean = (max(0.0, min(1.0, end)) for end in ends)
+def stacked(shares: tuple[float, float, float]) -> Markup:
+    """A bar for a table cell: fractions certified, not broken and read correctly; the rest is not."""
+    certified, attacked, clean = (max(0.0, min(1.0, end)) for end in shares)
     title = f"certified {percent(certified)}, attacked {percent(attacked)}, clean {percent(clean)}"
     body = [_box(0, 0, 100, 14, COLOURS["misclassified"])]
-    for end, verdict in ((clean, "broken"), (attacked, "unknown"), (certified, "certified")):
-        body.append(_box(0, 0, 100 * end, 14, COLOURS[verdict]))
-    return Markup('<svg viewBox="0 0 100 14" preserveAspectRatio="none" role="img" aria-label="{}"><title>{}</title>{}</svg>').format(
-        title, title, Markup("").join(body)
-    )
+    ends: tuple[tuple[float, Verdict], ...] = ((clean, "broken"), (attacked, "unknown"), (certified, "certified"))
+    body += [_box(0, 0, 100 * end, 14, COLOURS[verdict]) for end, verdict in ends]
+    return Markup(
+        '<svg viewBox="0 0 100 14" preserveAspectRatio="none" role="img" aria-label="{}"><title>{}</title>{}</svg>'
+    ).format(title, title, Markup("").join(body))
 
 
 def ticks(largest: float) -> list[float]:
@@ -222,7 +232,8 @@ def _segment(verdict: Verdict, x: float, y: float, width: float, tall: float, sh
 
 def _hatch() -> Markup:
     return Markup(
-        '<defs><pattern id="robustly-hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        '<defs><pattern id="robustly-hatch" width="7" height="7" patternUnits="userSpaceOnUse" '
+        'patternTransform="rotate(45)">'
         '<rect width="2.5" height="7" style="fill:var(--hatch,#ffffff73)"/></pattern></defs>'
     )
 

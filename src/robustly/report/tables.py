@@ -25,7 +25,7 @@ class ClassLine(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """counts[i][j]: examples of class labels[i] that are read as labels[j] under attack; the diagonal holds the robust ones.
+    """counts[i][j]: examples of class labels[i] read as labels[j] under attack; the diagonal holds the robust ones.
 
     pairs: instead of the matrix where there are too many classes, (true, read, examples) most frequent first.
     """
@@ -36,7 +36,7 @@ class Confusion(NamedTuple):
 
 
 def by_class(record: Record) -> list[ClassLine]:
-    """All classes that occur, in order; where there are more than `MOST_CLASSES`, those with the least robust accuracy."""
+    """All classes that occur, in order; of more than `MOST_CLASSES`, those with the least robust accuracy."""
     of: dict[int, Counter[str]] = {}
     for row in record.rows:
         of.setdefault(row.label, Counter())[row.verdict] += 1
@@ -55,7 +55,7 @@ def class_count(record: Record) -> int:
 
 
 def confusion(record: Record) -> Confusion:
-    """What the model answers at the worst input found for each example; invalid ones have no answer and are left out."""
+    """What the model answers at the worst input found for each example; invalid ones have no answer: left out."""
     pairs = Counter((row.label, read) for row in record.rows if (read := read_as(row)) is not None)
     labels = tuple(sorted({label for pair in pairs for label in pair}))
     if len(labels) <= MOST_CLASSES:

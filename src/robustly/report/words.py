@@ -85,7 +85,7 @@ def counts(record: Record) -> dict[Verdict, int]:
 
 
 def threat_in_words(threat: str) -> str:
-    """What the attacker may do: linf:0.1 is "changes of at most 0.1 per input value"; other threats as they are written."""
+    """What the attacker may do: linf:0.1 is "changes of at most 0.1 per input value"; others as they are written."""
     forms = {
         "linf": "changes of at most {} per input value",
         "l2": "changes of Euclidean length at most {}",
@@ -137,7 +137,9 @@ def detail(record: Record) -> str:
     ]
     parts.append(_listed([f"{count:,} {'is' if count == 1 else 'are'} {what}" for count, what in made if count]) + ".")
     if record.status == "partial":
-        parts.append(f"The run is partial ({record.why_partial or 'no reason recorded'}); the bracket may still tighten.")
+        parts.append(
+            f"The run is partial ({record.why_partial or 'no reason recorded'}); the bracket may still tighten."
+        )
     return " ".join(parts)
 
 

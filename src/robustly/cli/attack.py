@@ -1,0 +1,213 @@
+"""robustly attack: one attack by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from robustly.cli import options, values
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robustly.adapters.data import Data
+    from robustly.auditing.single import Result
+
+BATCH = 256
+"""Examples a batch when that is left to us."""
+
+
+def attack(
+    name: Annotated[str, Parameter(name="ATTACK", group=options.WHAT, help="Its name in `robustly list attacks`.")],
+    model: options.Model,
+    data: options.Data,
+    /,
+    *,
+    threat: options.Threat,
+    set_: Annotated[
+        list[str],
+        Parameter(
+            name="--set",
+            group=options.HOW,
+            negative="",
+            show_default=False,
+            help="An argument of the attack, say steps=20 or loss=margin; give it once for each.",
+        ),
+    ] = [],  # noqa: B006 - cyclopts makes a fresh list
+    target: Annotated[
+        int | None, Parameter(group=options.HOW, help="The label to reach; any wrong one if left out.")
+    ] = None,
+    queries: Annotated[
+        int | None, Parameter(group=options.HOW, help="Most forward passes an example may cost the attack.")
+    ] = None,
+    closest: Annotated[
+        bool,
+        Parameter(
+            group=options.HOW, negative="", show_default=False, help="Go on after a success, for the nearest point."
+        ),
+    ] = False,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    batch: Annotated[str, Parameter(group=options.HOW, help="Examples a batch: auto or a number.")] = "auto",
+    device: options.Device = "cpu",
+    range_: options.Range = None,
+    access: options.Access = None,
+    weights: options.Weights = None,
+    trust_pickle: options.TrustPickle = False,
+    classes: options.Classes = None,
+    out: Annotated[
+        str | None,
+        Parameter(group=options.OUTPUT, help="Save x_adv, success, distance and more to this .npz file."),
+    ] = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    here: options.Here,
+) -> int:
+    """Run one attack by its name, and see what it breaks at what cost.
+
+    Examples that the model gets wrong without any change are left out. Every
+    success is confirmed by the judge.
+    """
+    arguments, bounds, rows = values.settings(set_), values.interval(range_), values.batch(batch)
+    values.one_of(access, ("gradients", "scores", "labels"), "--access")
+    values.at_least(queries, 1, "--queries")
+    values.at_least(limit, 1, "--limit")
+    path = values.writable(out, "--out")
+    if path is not None and path.suffix != ".npz":
+        raise values.UsageError(f"--out writes numpy arrays: give it a name that ends in .npz, got {path}.")
+
+    from robustly.adapters.border import check_eps, check_pair
+    from robustly.adapters.data import load_data
+    from robustly.adapters.models import load_model
+    from robustly.auditing.single import attack as run
+    from robustly.core.rows import slices, take
+    from robustly.core.specs import build
+    from robustly.report.gate import exit_code
+    from robustly.threats import parse_threat
+
+    made = build("attack", name, arguments)
+    under = parse_threat(threat)
+    examples = load_data(data, limit=limit, range=bounds)
+    loaded = load_model(
+        model, weights=weights, range=bounds, access=access, classes=classes, device=device, trust_pickle=trust_pickle
+    )
+    loaded, warnings, spent = check_pair(loaded, examples)
+    for warning in (*warnings, *check_eps(under, examples, loaded)):
+        here.complain(f"warning: {warning}", style="yellow")
+    fitting(made, loaded, examples, under)
+    right = correct(loaded, examples)
+    if target is not None:
+        right = right[examples.y[right] != target]
+    domain = (examples.domain.low, examples.domain.high) if examples.kind != "text" else None
+    results = []
+    for part in slices(len(right), rows if isinstance(rows, int) else BATCH):
+        index = right[part]
+        results.append(
+            run(
+                made,
+                loaded,
+                take(examples.x, index),
+                examples.y[index],
+                under,
+                target=target,
+                seed=seed,
+                queries=queries,
+                closest=closest or None,
+                range=bounds or domain,
+                access=access,
+            )
+        )
+        if not quiet:
+            here.say(f"{part.stop}/{len(right)} attacked, {sum(int(r.success.sum()) for r in results)} broken")
+            here.flush()
+    for line in told(str(made.spec), str(under), len(examples), right, results, spent, target):
+        here.say(line)
+    if path is not None:
+        save(path, examples, right, results)
+        here.say(f"saved {path}")
+    return exit_code()
+
+
+def fitting(made: Any, model: Any, data: Data, threat: Any) -> None:
+    """Refuse an attack that cannot walk in the threat's sets or needs more access than there is.
+
+    Raises:
+        UsageError: it can't run here; says why.
+    """
+    import torch
+
+    from robustly.auditing.plan import Plan, PlanStage
+    from robustly.auditing.plan import fitting as fits
+    from robustly.core.rows import take
+
+    around = threat.at(take(data.x, torch.arange(1)), model.domain)
+    fits(Plan("of one attack", (PlanStage("attack", made),)), model, around, random=False)
+
+
+def correct(model: Any, data: Data) -> Tensor:
+    """The examples that the model reads as labelled, as indices; NaN, infinity and ties are wrong."""
+    import torch
+
+    from robustly.core.rows import cut, slices
+    from robustly.goals import Goal
+    from robustly.oracle import Access
+
+    right = []
+    for part in slices(len(data), model.chunk or BATCH):
+        x, goal = cut(data.x, part), Goal(data.y[part].to(model.device))
+        answer = model.ask(x.to(model.device) if isinstance(x, torch.Tensor) else x)
+        wrong = goal.met_by_labels(answer) if model.access == Access.LABELS else goal.met(answer)
+        right.append(~wrong.cpu())
+    return torch.cat(right).nonzero().flatten()
+
+
+def told(
+    spec: str, threat: str, count: int, right: Tensor, results: list[Result], spent: int, target: int | None
+) -> list[str]:
+    """The outcome in a few lines."""
+    broken = sum(int(r.success.sum()) for r in results)
+    distances = sorted(float(d) for r in results for d in r.distance[r.success].tolist())
+    forward = spent + count + sum(int(r.forward.sum()) for r in results)
+    backward = sum(int(r.backward.sum()) for r in results)
+    of = "read as labelled" if target is None else f"read as labelled and not labelled {target}"
+    lines = [f"{spec} under {threat}", f"examples {count}, {of} {len(right)}"]
+    if not len(right):
+        return [*lines, "nothing to attack"]
+    lines.append(f"broken {broken} of {len(right)}: success rate {100 * broken / len(right):.1f} %")
+    if target is None:
+        lines.append(
+            f"robust accuracy against this attack alone {100 * (len(right) - broken) / count:.1f} % of all examples"
+        )
+    if distances:
+        middle = len(distances) // 2
+        median = distances[middle] if len(distances) % 2 else (distances[middle - 1] + distances[middle]) / 2
+        lines.append(f"median distance of the counterexamples {median:.6g}")
+    return [*lines, f"passes {forward:,} forward and {backward:,} backward, clean pass and judge included"]
+
+
+def save(path: Path, data: Data, index: Tensor, results: list[Result]) -> None:
+    """Write an .npz of the attacked examples: x_adv (the input itself without success), y, index, success, and so on.
+
+    Raises:
+        RunError: the disk refused.
+    """
+    import io
+
+    import numpy as np
+    import torch
+
+    from robustly.core.points import write_atomically
+
+    if data.kind == "text":
+        x: Any = np.array([text for r in results for text in r.x], dtype=np.str_)
+    else:
+        x = torch.cat([r.x.cpu() for r in results]).numpy() if results else data.x[:0].numpy()
+    columns = {
+        key: torch.cat([getattr(r, key).cpu() for r in results]).numpy() if results else np.zeros(0)
+        for key in ("success", "distance", "margin", "forward", "backward")
+    }
+    content = io.BytesIO()
+    np.savez_compressed(content, x_adv=x, y=data.y[index].numpy(), index=index.numpy(), **columns)
+    write_atomically(path, content.getvalue())
