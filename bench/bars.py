@@ -50,7 +50,9 @@ def printed(outcome: Outcome) -> str:
     lines += ["", "bars:"]
     for bar in outcome.bars:
         sign = "<=" if bar.at_most else ">="
-        lines.append(f"  {'holds      ' if bar.holds else 'FALLS SHORT'}  {bar.what}: {bar.measured:.3f} ({sign} {bar.wanted:.3f})")
+        lines.append(
+            f"  {'holds      ' if bar.holds else 'FALLS SHORT'}  {bar.what}: {bar.measured:.3f} ({sign} {bar.wanted:.3f})"
+        )
     held = sum(bar.holds for bar in outcome.bars)
     return "\n".join([*lines, "", f"{held} hold, {len(outcome.bars) - held} fall short"])
 

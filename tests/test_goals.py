@@ -4,7 +4,9 @@ import torch
 
 from robustly.goals import Goal
 
-SCORES = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 0.0], [0.0, 2.0, 5.0], [float("nan"), 0.0, 0.0], [1.0, float("-inf"), 0.0]])
+SCORES = torch.tensor(
+    [[3.0, 1.0, 2.0], [1.0, 1.0, 0.0], [0.0, 2.0, 5.0], [float("nan"), 0.0, 0.0], [1.0, float("-inf"), 0.0]]
+)
 
 
 def test_untargeted():

@@ -11,7 +11,7 @@ LAYERS = {
     "core": 0,
     "threats": 1,
     "goals": 1,
-    "losses": 1,
+    "losses": 1.5,
     "oracle": 2,
     "adapters": 3,
     "steps": 3,

@@ -1,6 +1,7 @@
 """The last look: what the model says of the first examples, and whether eps means something."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -124,7 +125,9 @@ def test_a_model_that_raises_now_and_then_goes_on_and_one_that_always_does_is_re
     checked = check_pair(load_model(picky), data)
     assert checked.model.classes == 3
     assert checked.forward == 4  # the pair, the first alone, the second alone
-    with pytest.raises(UsageError, match=r"raised on each of the first 6 examples .*\(1, 4, 4\).*RuntimeError.*layout"):
+    with pytest.raises(
+        UsageError, match=r"raised on each of the first 6 examples \(each \(1, 4, 4\)\).*RuntimeError.*layout"
+    ):
         check_pair(load_model(nn.Linear(7, 3).eval()), data)
 
 
@@ -164,11 +167,7 @@ def test_an_eps_that_means_everything_or_nothing_is_warned_of(text: str, told: s
         assert warnings == ()
     else:
         (warning,) = warnings
-        pytest.raises(UsageError, _raise, warning).match(told)
-
-
-def _raise(text: str) -> None:
-    raise UsageError(text)
+        assert re.search(told, warning)
 
 
 def test_eps_is_measured_in_the_range_of_the_model() -> None:

@@ -240,7 +240,7 @@ def test_files_of_arrays_that_are_wrong_say_what_they_hold(tmp_path: Path) -> No
     objects = np.empty(1, dtype=object)
     objects[0] = Bomb(str(tmp_path / "ran"))
     np.savez(tmp_path / "objects.npz", x=objects, y=[0])
-    with pytest.raises(UsageError, match="Python objects.*run code"):
+    with pytest.raises(UsageError, match=r"Python objects.*run code"):
         load_data(tmp_path / "objects.npz")
     assert not (tmp_path / "ran").exists()
     (tmp_path / "torn.npz").write_bytes((tmp_path / "keys.npz").read_bytes()[:100])

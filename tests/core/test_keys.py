@@ -48,7 +48,7 @@ def test_draws_have_the_right_moments():
     u, n = keys.uniform(key, (2000,)), keys.normal(key, (2000,))
     assert abs(u.mean() - 0.5) < 0.005
     assert abs(u.var() - 1 / 12) < 0.002
-    assert 0 <= u.min()
+    assert u.min() >= 0
     assert u.max() < 1
     assert abs(n.mean()) < 0.02
     assert abs(n.var() - 1) < 0.02
@@ -58,7 +58,13 @@ def test_draws_have_the_right_moments():
 
 def test_folds_seeds_and_ids_give_other_bits():
     key = keys.from_ids(0, ["a"])
-    others = [keys.fold(key, 0), keys.fold(key, 1), keys.fold(key, 0, 1), keys.from_ids(1, ["a"]), keys.from_ids(0, ["b"])]
+    others = [
+        keys.fold(key, 0),
+        keys.fold(key, 1),
+        keys.fold(key, 0, 1),
+        keys.from_ids(1, ["a"]),
+        keys.from_ids(0, ["b"]),
+    ]
     seen = {tuple(k[0].tolist()) for k in [key, *others]}
     assert len(seen) == 6
 

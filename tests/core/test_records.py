@@ -34,7 +34,9 @@ def test_a_row_is_immutable():
         row.verdict = "certified"
 
 
-@pytest.mark.parametrize("pair", [Pair(np.ones((1, 2, 2), np.float32), np.zeros((1, 2, 2), np.float32)), Pair("a\u202eb\ud800", "")])
+@pytest.mark.parametrize(
+    "pair", [Pair(np.ones((1, 2, 2), np.float32), np.zeros((1, 2, 2), np.float32)), Pair("a\u202eb\ud800", "")]
+)
 def test_pairs_round_trip_through_disk(tmp_path, pair):
     digest = save_pair(tmp_path, pair_bytes(pair))
     for again in (read_pair(tmp_path, digest), pair_of(pair_bytes(pair))):

@@ -31,13 +31,22 @@ def small_attack(entry):
 
 
 def attacks():
-    return [entry for entry in entries("attack")]
+    return entries("attack")
 
 
 def threats_for(entry):
     """Threats an attack says it can walk in, one of each kind."""
     numbers = [Linf(0.15), L2(0.6), L1(2.0), L0(4), Grid(Linf(16 / 255)), Both(Linf(0.2), L2(0.6))]
-    fitting = [t for t in numbers if _fits(entry, t.at(torch.full((1, 1, 4, 4), 0.2), UNIT) if not isinstance(t, Grid) else t.at(torch.zeros(1, 1, 4, 4), UNIT))]
+    fitting = [
+        t
+        for t in numbers
+        if _fits(
+            entry,
+            t.at(torch.full((1, 1, 4, 4), 0.2), UNIT)
+            if not isinstance(t, Grid)
+            else t.at(torch.zeros(1, 1, 4, 4), UNIT),
+        )
+    ]
     if entry.name in ("in_turn", "per_target", "restarts"):
         return [Linf(0.15)]
     texts = [Edits(2)] if _fits(entry, Edits(2).at(("ab",))) else []

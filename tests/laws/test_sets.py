@@ -75,7 +75,7 @@ def test_samples_are_members_and_differ(name, shape):
 
 @pytest.mark.parametrize("name", SETS)
 def test_projections_are_members(name, shape):
-    around, key, g = make(name, shape)
+    around, _, g = make(name, shape)
     for scale in (0.01, 1.0, 300.0):
         z = around.x + scale * torch.randn(around.x.shape, generator=g)
         assert around.contains(around.project(z)).all()
@@ -115,15 +115,29 @@ def test_the_linear_maximum_is_a_member_and_a_maximum(name, shape):
 
 @pytest.mark.parametrize("name", EXACT)
 def test_support_and_box_enclose(name, shape):
+    """Without any tolerance, also for members on the very boundary that no float32 projection reaches."""
     around, key, g = make(name, shape)
     assert isinstance(around, Convex)
     low, high = around.box()
     w = torch.randn(around.x.shape, generator=g)
     bound = around.support(w)
-    for member in [*samples(around, key), around.project(around.x + 50 * w)]:
-        assert ((member >= low - 1e-9) & (member <= high + 1e-9)).all()
-        value = (w.double() * member.double()).flatten(1).sum(1)
-        assert (value <= bound + 1e-4 * bound.abs() + 1e-5).all()
+    steep = around.steepest(w).double() if "none" not in name else w.double()
+    boundary = [
+        around.x.double() + t * around.radius.double().reshape(-1, *(1,) * len(shape)) * steep for t in (0.999999, 1.0)
+    ]
+    corner = torch.where(w > 0, high, torch.where(w < 0, low, around.x.double()))
+    members = [*samples(around, key), around.project(around.x + 50 * w), *boundary, corner]
+    for member in members:
+        inside = around.contains(member)
+        assert ((member >= low) & (member <= high)).flatten(1).all(1)[inside].all()
+        assert ((w.double() * member.double()).flatten(1).sum(1) <= bound)[inside].all()
+
+
+def test_support_is_tight():
+    x = torch.full((2, 3), 0.5)
+    w = torch.tensor([[1.0, -2.0, 2.0]]).expand(2, -1)
+    for threat, gain in ((Linf(0.1), 0.5), (L2(0.1), 0.3), (L1(0.1), 0.2)):
+        assert torch.allclose(threat.at(x, UNIT).support(w), torch.tensor(0.5 + gain).double(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -221,3 +221,8 @@ def swept(record: Record, sizes: tuple[float, ...]) -> Record:
         numbers = {"broken": gone, "certified_count": safe, "unknown": read - gone - safe}
         points.append(SweepPoint(eps=e, **shares, **numbers, forward=100 * n, backward=90 * n))
     return record.model_copy(update={"rows": tuple(rows), "sweep": tuple(points)}).with_points(record.folder)
+
+
+def sweep_point(eps: float, certified: float, attacked: float) -> SweepPoint:
+    shares = {"eps": eps, "clean": 1.0, "certified": certified, "attacked": attacked}
+    return SweepPoint(**shares, broken=0, certified_count=0, unknown=0, forward=1, backward=1)

@@ -97,8 +97,7 @@ def _refuse_shape(x: Tensor) -> None:
         kind = str(x.dtype).removeprefix("torch.")
         raise UsageError(
             f"inputs are {kind}, from {x.min().item():g} to {x.max().item():g}. An attacker changes numbers by "
-            "fractions: "
-            "give floats (x.float() / 255 for images, with the range declared), or uint8 images."
+            "fractions: give floats (x.float() / 255 for images, with the range declared), or uint8 images."
         )
 
 

@@ -53,8 +53,7 @@ def check_pair(model: Model, data: Data) -> Checked:
         model = model.granting(Access.SCORES)
         warnings.append(
             "no gradient flows through the model (no_grad, detach, rounding or numpy inside): query attacks only, "
-            "which find "
-            "less. Give the differentiable network if you have it"
+            "which find less. Give the differentiable network if you have it"
         )
     if model.access is Access.LABELS:
         return Checked(_with_labels(model, data), tuple(warnings), spent)
@@ -63,8 +62,7 @@ def check_pair(model: Model, data: Data) -> Checked:
     if 0 < len(data.classes) < scores.shape[1]:
         warnings.append(
             f"the data name {len(data.classes)} classes and the model has {scores.shape[1]}: label 0 is taken as its "
-            "score 0, and "
-            "so on. Give classes=(...) in the model's order if that is wrong"
+            "score 0, and so on. Give classes=(...) in the model's order if that is wrong"
         )
     if _like_probabilities(scores):
         warnings.append(
@@ -111,9 +109,8 @@ def _first_answer(model: Model, data: Data) -> tuple[_Found, int]:
         except ModelRaised as error:
             first = first or str(error)
     raise UsageError(
-        f"the model raised on each of the first {len(parts) - 1} examples (one input has the shape "
-        f"{data.shape or 'of a text'}). "
-        f"First: {first}. Check the size, the order of the axes (layout) and the type that the model wants."
+        f"the model raised on each of the first {len(parts) - 1} examples (each {data.shape or 'a text'}). First: "
+        f"{first}. Check the size, the order of the axes (layout) and the type that the model wants."
     )
 
 
@@ -121,9 +118,7 @@ def _asked(model: Model, x: Batch) -> _Found:
     call = model.call
     check = labels_of if model.access is Access.LABELS else scores_of
     raw, read = (call.raw, call.read) if isinstance(call, Call) else (call, check)
-    bare = replace(
-        model, call=raw
-    )  # so that what the model raises is told as ever, and its own answer can be looked at
+    bare = replace(model, call=raw)  # its own answer, before it is read; what it raises is told as ever
     if not isinstance(x, Tensor):
         with torch.no_grad():
             answer = bare.answer(x)
@@ -138,6 +133,8 @@ def _asked(model: Model, x: Batch) -> _Found:
 
 
 def shielded(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same call on a copy of its input."""
+
     def copied(z: Any) -> Any:
         return call(z.clone() if isinstance(z, Tensor) else z)
 

@@ -144,10 +144,9 @@ def _checked(
     if raw.range is not None and range is not None and tuple(map(float, range)) != raw.range:
         raise UsageError(
             f"{raw.name} is read in the range ({raw.range[0]:g}, {raw.range[1]:g}), but range=({range[0]:g}, "
-            f"{range[1]:g}) is "
-            "declared. Leave the range out, or give the data as arrays in that range."
+            f"{range[1]:g}) is declared. Leave the range out, or give the data as arrays in that range."
         )
-    if _is_text(raw.x):
+    if raw.text or _is_text(raw.x):
         from robustly.adapters.texts import checked_texts
 
         texts, notes = checked_texts(raw.x)

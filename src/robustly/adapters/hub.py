@@ -49,7 +49,14 @@ def read_dataset(folder: Path, limit: int | None = None) -> Raw:
     text = "text" if "text" in texts else texts[0] if len(texts) == 1 else None
     if text is None:
         raise UsageError(f"{folder} has no image column and no single text column; it has {_told(features)}.")
-    return Raw(tuple(table[text]), list(table[label]), folder.name, classes, notes=(f'texts are the column "{text}"',))
+    return Raw(
+        tuple(table[text]),
+        list(table[label]),
+        folder.name,
+        classes,
+        notes=(f'texts are the column "{text}"',),
+        text=True,
+    )
 
 
 def _label(folder: Path, features: dict[str, Any], datasets: Any) -> str:

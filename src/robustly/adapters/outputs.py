@@ -54,9 +54,8 @@ def labels_of(answer: Any, count: int) -> Tensor:
     if found.dim() == 1 and len(found) == count:
         if found.is_floating_point() and not bool((found == found.round()).all()):
             raise UsageError(
-                f"labels are whole numbers, the model answered {found[0].item():g} for the first input. Return the "
-                "index of "
-                'the class, or declare access="scores" and return scores (B, K).'
+                f"labels are whole numbers, the model answered {found[0].item():g} for the first input. "
+                'Return the index of the class, or declare access="scores" and return scores (B, K).'
             )
         return found.long()
     scores = scores_of(found, count)

@@ -43,7 +43,7 @@ def read_texts(path: Path) -> Raw:
         labels.append(row["label"])
     if labels and all(isinstance(v, str) and v.strip().isdigit() for v in labels):
         labels = [int(v) for v in labels]
-    return Raw(tuple(texts), labels, path.stem)
+    return Raw(tuple(texts), labels, path.stem, text=True)
 
 
 def checked_texts(texts: Sequence[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

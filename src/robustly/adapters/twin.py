@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,8 @@ def fast_twin(model: Model, kind: str) -> Model:
         raise UsageError(f'unknown twin "{kind}".{nearest(kind, KINDS)}')
     if model.module is None:
         raise UsageError(f"no twin of {model.name}: there is no torch network behind it. Leave the twin out.")
-    twin = folded(copy.deepcopy(model.module)).requires_grad_(False).to(memory_format=torch.channels_last)
+    twin = folded(copy.deepcopy(model.module)).requires_grad_(False)
+    twin = twin.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     dtype = torch.bfloat16 if kind == "bf16" else next((p.dtype for p in twin.parameters()), torch.float32)
     if kind == "bf16":
         twin = twin.to(torch.bfloat16)
@@ -41,7 +43,7 @@ def folded(module: nn.Module) -> nn.Module:
         if not isinstance(parent, nn.Sequential):
             continue
         names = list(parent._modules)
-        for first, second in zip(names, names[1:], strict=False):
+        for first, second in pairwise(names):
             conv, norm = parent._modules[first], parent._modules[second]
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
                 parent._modules[first] = nn.utils.fuse_conv_bn_eval(conv, norm)

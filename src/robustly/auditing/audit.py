@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 import platform
-from time import monotonic
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from robustly.adapters.data import Data, load_data
 from robustly.adapters.models import load_model
 from robustly.adapters.twin import fast_twin
 from robustly.auditing import summarise
-from robustly.auditing.plan import Plan, PlanStage, fitting, load_plan
+from robustly.auditing.plan import Plan, fitting, load_plan
 from robustly.auditing.problem import Problem
 from robustly.auditing.progress import Watcher
 from robustly.auditing.run import Limits, Run, execute
@@ -49,7 +49,7 @@ def audit(
     time: float | None = None,
     until: float | None = None,
     batch: int | str = "auto",
-    device: str = "cpu",
+    device: str | None = None,
     range: tuple[float, float] | None = None,
     access: str | None = None,
     classes: int | None = None,
@@ -69,7 +69,7 @@ def audit(
     eps: further sizes, for the curve of robust accuracy; verdicts are carried over from one to the other.
     out: run folder; None keeps the run in memory. An interrupted run in a folder goes on where it was.
     limit: only the first N examples. time: stop after so many seconds. until: stop when the bracket is so narrow.
-    batch: examples a commit. range: of inputs, if it isn't to be detected. access: grant no more than "labels" or "scores".
+    batch: examples a commit. device: where to compute; None is where the module lies. range: of inputs, if it isn't to be detected. access: grant no more than "labels" or "scores".
     twin: search on a fast copy of the network ("channels-last", "bf16"); the judge always asks the original.
     watch: called with a `Snapshot` as the run goes.
 
@@ -83,12 +83,20 @@ def audit(
     limits = _limits(time, until)
     examples = load_data(data, limit=limit, range=range)
     loaded = load_model(
-        model, weights=weights, range=range or _finite(examples), access=access, classes=classes, device=device, trust_pickle=trust_pickle
+        model,
+        weights=weights,
+        range=range or _finite(examples),
+        access=access,
+        classes=classes,
+        device=device,
+        trust_pickle=trust_pickle,
     )
     source = str(model) if isinstance(model, (str, Path)) else None
     store = Store(Path(out) if out else None)
     try:
-        return _audit(store, loaded, examples, threat, plan, limits, seed, tuple(eps), batch, twin, watch, command, source)
+        return _audit(
+            store, loaded, examples, threat, plan, limits, seed, tuple(eps), batch, twin, watch, command, source
+        )
     finally:
         store.close()
 
@@ -195,7 +203,16 @@ def _met(
 
 
 def _record(
-    run: Run, plan: Plan, left_out: list[str], data: Data, facts: dict[str, Any], why: str | None, torn: int, seconds: float, command: str | None, source: str | None
+    run: Run,
+    plan: Plan,
+    left_out: list[str],
+    data: Data,
+    facts: dict[str, Any],
+    why: str | None,
+    torn: int,
+    seconds: float,
+    command: str | None,
+    source: str | None,
 ) -> Record:
     model, problem = run.problem.model, run.problem
     probes = (facts["forward"], facts["backward"])
@@ -231,10 +248,14 @@ def _record(
         stages=summarise.stages(run, probes),
         sweep=summarise.sweep(run),
         rows=table,
-        warnings=tuple([*facts["warnings"], *_observed(table, summary.judged_misses, torn)]),
+        warnings=(*facts["warnings"], *_observed(table, summary.judged_misses, torn)),
         notes=tuple(dict.fromkeys(facts["notes"])),
         not_tested=(*_always(problem.threat, why), *left_out, *plan.not_tested),
-        versions={"robustly": metadata.version("robustly"), "torch": torch.__version__, "python": platform.python_version()},
+        versions={
+            "robustly": metadata.version("robustly"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
         machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device}",
         command=command,
         started=facts["started"],
@@ -249,9 +270,13 @@ def _observed(table: tuple[Any, ...], misses: int, torn: int) -> list[str]:
     ties = sum("tie" in r.flags for r in table)
     raised = sum("raised" in r.flags for r in table)
     if flat:
-        out.append(f"masked gradients: every gradient was zero or not finite for {flat} examples; gradient attacks were blind there.")
+        out.append(
+            f"masked gradients: every gradient was zero or not finite for {flat} examples; gradient attacks were blind there."
+        )
     if odd:
-        out.append(f"non-finite outputs: the model answered NaN or infinity for {odd} examples; that counts against the model.")
+        out.append(
+            f"non-finite outputs: the model answered NaN or infinity for {odd} examples; that counts against the model."
+        )
     if ties:
         out.append(f"ties: the two best scores were equal for {ties} examples; a tie counts against the model.")
     if raised:
@@ -259,7 +284,9 @@ def _observed(table: tuple[Any, ...], misses: int, torn: int) -> list[str]:
     if misses:
         out.append(f"{misses} finds of the search were not confirmed by the judge and were dropped.")
     if torn:
-        out.append(f"{torn} stages had missing or damaged counterexamples when the run was resumed; they were computed again.")
+        out.append(
+            f"{torn} stages had missing or damaged counterexamples when the run was resumed; they were computed again."
+        )
     return out
 
 

@@ -1,4 +1,4 @@
-"""What a plan would cost at most, found without the user's model: each stage is run once on a stand-in that never errs."""
+"""What a plan would cost at most, found without the user's model: each stage runs on a stand-in that never errs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REPEATS, PATIENCE = 8, 1.0
 
 @dataclass(frozen=True)
 class StageCost:
-    """Passes that one example costs in a stage if nothing decides it. needs: least access. capped: it costs even more."""
+    """Passes an example costs in a stage if nothing decides it. needs: least access. capped: it costs even more."""
 
     spec: Spec
     kind: Literal["attack", "certify"]

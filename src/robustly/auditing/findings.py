@@ -49,7 +49,9 @@ def verdict(findings: Iterable[Finding], eps: float) -> tuple[Verdict, Finding |
     broken: Finding | None = None
     certified: Finding | None = None
     for found in findings:
-        if found.outcome == "misclassified" or (found.outcome == "invalid" and (found.stage == CLEAN or found.eps <= eps)):
+        if found.outcome == "misclassified" or (
+            found.outcome == "invalid" and (found.stage == CLEAN or found.eps <= eps)
+        ):
             return found.outcome, found
         if found.outcome == "broken" and reaches(found, eps) and (broken is None or _nearer(found, broken)):
             broken = found

@@ -146,7 +146,9 @@ def _stage(table: Mapping[str, Any], what: str) -> PlanStage:
         raise UsageError(f"{what}: probe is a whole number of examples, got {probe!r}.")
     inner = {k: v for k, v in table.items() if k != "probe"}
     if not {"attack", "certifier"} & set(inner):
-        raise UsageError(f'{what} needs attack = "NAME" or certifier = "NAME"; its keys are {", ".join(sorted(table))}.')
+        raise UsageError(
+            f'{what} needs attack = "NAME" or certifier = "NAME"; its keys are {", ".join(sorted(table))}.'
+        )
     return PlanStage("certify" if "certifier" in inner else "attack", from_table(inner, what), probe)
 
 

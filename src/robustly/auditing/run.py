@@ -70,8 +70,8 @@ class Run:
     backward: int = 0
     begun: float = field(default_factory=time.monotonic)
     shown: float = 0.0
-    at: Place = Place(0.0, CLEAN, "clean", 0, 0)
-    now: Bracket = Bracket(0.0, 1.0, 0, 1.0)
+    at: Place = field(default_factory=lambda: Place(0.0, CLEAN, "clean", 0, 0))
+    now: Bracket = field(default_factory=lambda: Bracket(0.0, 1.0, 0, 1.0))
 
     @property
     def count(self) -> int:
@@ -168,7 +168,12 @@ def _some(run: Run, among: list[int], count: int, purpose: str) -> list[int]:
 
 
 def _stage(
-    run: Run, eps: float, stage: int, name: str, index: list[int], work: Callable[[Tensor, dict[int, list[int]]], Outcome]
+    run: Run,
+    eps: float,
+    stage: int,
+    name: str,
+    index: list[int],
+    work: Callable[[Tensor, dict[int, list[int]]], Outcome],
 ) -> bool:
     """Run and commit the batches of a stage that are not committed yet; False when a limit ends the run."""
     for number, start in enumerate(range(0, len(index), run.batch)):

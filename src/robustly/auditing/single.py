@@ -62,7 +62,9 @@ def attack(
     """
     threat = parse_threat(threat) if isinstance(threat, str) else threat
     data = load_data((x, y), range=range)
-    loaded = load_model(model, range=range or ((data.domain.low, data.domain.high) if data.kind != "text" else None), access=access)
+    loaded = load_model(
+        model, range=range or ((data.domain.low, data.domain.high) if data.kind != "text" else None), access=access
+    )
     inputs = data.x.to(loaded.device) if isinstance(data.x, Tensor) else data.x
     labels = data.y.to(loaded.device)
     goal = Goal(labels, _targets(target, labels))

@@ -46,7 +46,9 @@ def in_smaller_batches(work: Work, index: Tensor, eps: float, stage: int) -> Out
                 raise
         except ModelRaised as error:
             if len(rows) == 1:
-                blamed = Finding(eps=eps, stage=stage, index=int(rows[0]), outcome="invalid", flags=("raised",), error=str(error))
+                blamed = Finding(
+                    eps=eps, stage=stage, index=int(rows[0]), outcome="invalid", flags=("raised",), error=str(error)
+                )
                 return [Outcome([blamed])]
         half = len(rows) // 2
         return attempt(rows[:half]) + attempt(rows[half:])
@@ -103,7 +105,9 @@ def attack_pass(
     """Run an attack on undecided examples and have each find judged on the user's own model."""
     around, goal = problem.around(index, eps), problem.goal(index)
     ledger = Ledger(around.x, index.device)
-    oracle = Oracle(problem.search, around, goal, clean=None if clean is None else clean[index], ledger=ledger, tick=tick)
+    oracle = Oracle(
+        problem.search, around, goal, clean=None if clean is None else clean[index], ledger=ledger, tick=tick
+    )
     try:
         stage.make(Case(around, goal, problem.keys(index, str(stage.spec)), oracle))
     finally:
@@ -121,7 +125,13 @@ def attack_pass(
         k = position.get(row)
         flat = ("flat-gradient",) if 0 < int(ledger.backward[row]) == int(ledger.flat[row]) else ()
         seen = Finding(
-            eps=eps, stage=number, index=i, outcome="open", by=str(stage.spec), best_margin=float(ledger.best_margin[row]), flags=flat
+            eps=eps,
+            stage=number,
+            index=i,
+            outcome="open",
+            by=str(stage.spec),
+            best_margin=float(ledger.best_margin[row]),
+            flags=flat,
         )
         if k is not None and judged is not None and judged.holds[k]:
             pair = pair_bytes(_pair(points, k, around.x, row))
@@ -199,7 +209,10 @@ def _charge(
 ) -> None:
     none = torch.zeros_like(index)
     for i, f, b in zip(
-        index.tolist(), (none if forward is None else forward).tolist(), (none if backward is None else backward).tolist(), strict=True
+        index.tolist(),
+        (none if forward is None else forward).tolist(),
+        (none if backward is None else backward).tolist(),
+        strict=True,
     ):
         account = spent.setdefault(i, [0, 0])
         account[0] += f

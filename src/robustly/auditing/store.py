@@ -140,9 +140,13 @@ class _Committing:
         try:
             self.db.execute("ROLLBACK" if kind else "COMMIT")
         except sqlite3.Error as failed:
-            raise RunError(f"cannot write {self.folder}/run.sqlite: {failed}. What was committed before is kept.") from failed
+            raise RunError(
+                f"cannot write {self.folder}/run.sqlite: {failed}. What was committed before is kept."
+            ) from failed
         if isinstance(error, sqlite3.Error):
-            raise RunError(f"cannot write {self.folder}/run.sqlite: {error}. What was committed before is kept.") from error
+            raise RunError(
+                f"cannot write {self.folder}/run.sqlite: {error}. What was committed before is kept."
+            ) from error
 
 
 def compare_request(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -161,7 +165,9 @@ def _open(folder: Path | None) -> sqlite3.Connection:
             raise sqlite3.DatabaseError("its integrity check failed")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > LAYOUT:
-            raise UsageError(f"{path} was written by a newer robustly (layout {version}, this one knows {LAYOUT}): update.")
+            raise UsageError(
+                f"{path} was written by a newer robustly (layout {version}, this one knows {LAYOUT}): update."
+            )
         db.executescript(_TABLES)
         db.execute(f"PRAGMA user_version={LAYOUT}")
     except sqlite3.DatabaseError as error:
@@ -177,13 +183,17 @@ def _lock(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UsageError(f"cannot write in {folder}: {error.strerror or error}. Choose another folder with --out.") from None
+        raise UsageError(
+            f"cannot write in {folder}: {error.strerror or error}. Choose another folder with --out."
+        ) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         holder = os.read(handle, 200).decode(errors="replace").strip()
         os.close(handle)
-        raise UsageError(f"another process is running in {folder} ({holder or 'unknown'}). Wait for it, or use --out.") from None
+        raise UsageError(
+            f"another process is running in {folder} ({holder or 'unknown'}). Wait for it, or use --out."
+        ) from None
     os.ftruncate(handle, 0)
     os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}".encode())
     return handle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robustly.auditing.findings import CLEAN, Finding, verdict
+from robustly.auditing.plan import PlanStage
 from robustly.auditing.run import CROSS_CHECK, Run, bracket
 from robustly.auditing.statistics import clopper_pearson
 from robustly.core.records import Interval, Row, Stage, Summary, SweepPoint
@@ -50,7 +51,10 @@ def _row(run: Run, index: int, findings: list[Finding]) -> Row:
 def summary(run: Run, table: tuple[Row, ...], probe: tuple[int, int], seconds: float) -> Summary:
     """The numbers. probe: passes of the probes. seconds: of earlier processes and this one together."""
     n = len(table)
-    count = {v: sum(row.verdict == v for row in table) for v in ("broken", "certified", "unknown", "misclassified", "invalid")}
+    count = {
+        v: sum(row.verdict == v for row in table)
+        for v in ("broken", "certified", "unknown", "misclassified", "invalid")
+    }
     proven, standing = count["certified"], count["certified"] + count["unknown"]
     read = standing + count["broken"]
     low, high = clopper_pearson(proven, n), clopper_pearson(standing, n)
@@ -77,7 +81,18 @@ def summary(run: Run, table: tuple[Row, ...], probe: tuple[int, int], seconds: f
 
 def stages(run: Run, probe: tuple[int, int]) -> tuple[Stage, ...]:
     """What each stage did at each size, in the order it ran, the probes first."""
-    out = [Stage(name="probes", kind="probe", spec="probes", asked=0, decided=0, forward=probe[0], backward=probe[1], seconds=0.0)]
+    out = [
+        Stage(
+            name="probes",
+            kind="probe",
+            spec="probes",
+            asked=0,
+            decided=0,
+            forward=probe[0],
+            backward=probe[1],
+            seconds=0.0,
+        )
+    ]
     for eps, number in dict.fromkeys((b.eps, b.stage) for b in run.done.values()):
         batches = [b for b in run.done.values() if (b.eps, b.stage) == (eps, number)]
         made = [f for known in run.known.values() for f in known if (f.eps, f.stage) == (eps, number)]
@@ -98,7 +113,7 @@ def stages(run: Run, probe: tuple[int, int]) -> tuple[Stage, ...]:
     return tuple(out)
 
 
-def _plan_stage(run: Run, number: int):  # noqa: ANN202
+def _plan_stage(run: Run, number: int) -> PlanStage:
     if number == CROSS_CHECK:
         return next(s for s in run.stages if s.kind == "attack")
     return run.stages[number // 2]

@@ -213,7 +213,7 @@ def _judged(lower: Tensor, clean: Tensor) -> Bound:
             why.append("interval bound is unknown: values are not finite or may overflow float32")
         else:
             why.append(f"interval bound {bound:.4g} is not above 0")
-    return Bound(lower, tuple(why), 3)
+    return Bound(lower, tuple(why), 1)
 
 
 def _scores(model: Model, around: PerturbationSet) -> Tensor:

@@ -26,7 +26,7 @@ def _run(words: tuple[str, ...], signals: Signals) -> int:
     from cyclopts import CycloptsError
 
     from robustly.cli.commands import app
-    from robustly.cli.failures import stopped_by, usage, told
+    from robustly.cli.failures import stopped_by, told, usage
     from robustly.cli.terminal import Terminal
     from robustly.report.gate import exit_code
 
@@ -37,7 +37,7 @@ def _run(words: tuple[str, ...], signals: Signals) -> int:
             words, console=terminal.out, error_console=terminal.err, print_error=False, exit_on_error=False
         )
         verbose = bool(bound.arguments.get("verbose", False))
-        code = command(*bound.args, **bound.kwargs, **{name: terminal for name in wanted})
+        code = command(*bound.args, **bound.kwargs, **dict.fromkeys(wanted, terminal))
         terminal.flush()
         return exit_code() if code is None else code
     except CycloptsError as error:

@@ -200,14 +200,14 @@ def save(path: Path, data: Data, index: Tensor, results: list[Result]) -> None:
 
     from robustly.core.points import write_atomically
 
-    if data.kind == "text":
-        x: Any = np.array([text for r in results for text in r.x], dtype=np.str_)
-    else:
-        x = torch.cat([r.x.cpu() for r in results]).numpy() if results else data.x[:0].numpy()
+    points = [r.x.cpu() for r in results if isinstance(r.x, torch.Tensor)]
+    texts = [text for r in results if not isinstance(r.x, torch.Tensor) for text in r.x]
+    x: Any = torch.cat(points).numpy() if points else np.array(texts, dtype=np.str_)
     columns = {
         key: torch.cat([getattr(r, key).cpu() for r in results]).numpy() if results else np.zeros(0)
         for key in ("success", "distance", "margin", "forward", "backward")
     }
+    columns |= {"x_adv": x, "y": data.y[index].numpy(), "index": index.numpy()}
     content = io.BytesIO()
-    np.savez_compressed(content, x_adv=x, y=data.y[index].numpy(), index=index.numpy(), **columns)
+    np.savez_compressed(content, allow_pickle=False, **columns)
     write_atomically(path, content.getvalue())

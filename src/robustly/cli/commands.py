@@ -29,10 +29,10 @@ EXAMPLES = {
     report: ("runs/fashion_adversarial-fashion-linf-0.1",),
     show: (
         "runs/fashion_adversarial-fashion-linf-0.1",
-        "runs/fashion_adversarial-fashion-linf-0.1 --example 3",
+        "runs/fashion_adversarial-fashion-linf-0.1 --example 7",
     ),
     compare: ("runs/fashion_plain-fashion-linf-0.1 \\\n    runs/fashion_adversarial-fashion-linf-0.1",),
-    replay: ("runs/fashion_adversarial-fashion-linf-0.1 3",),
+    replay: ("runs/fashion_adversarial-fashion-linf-0.1 7",),
     listing: ("attacks", "zoo"),
 }
 """Of each command, what may follow its name. Run folders are those that the first example of audit makes."""

@@ -35,7 +35,7 @@ def plan(
         bool,
         Parameter(
             group=options.HOW,
-            help="Time a network that lies on this machine on a few random inputs; --no-measure asks it nothing at all.",
+            help="Time a network that lies on this machine on random inputs; --no-measure asks it nothing at all.",
         ),
     ] = True,
     device: options.Device = "cpu",
@@ -57,6 +57,8 @@ def plan(
     values.one_of(access, ("gradients", "scores", "labels"), "--access")
     values.at_least(limit, 1, "--limit")
 
+    import torch
+
     from robustly.adapters.data import load_data
     from robustly.adapters.models import load_model
     from robustly.auditing.estimate import estimate, speed
@@ -64,8 +66,6 @@ def plan(
     from robustly.core.rows import take
     from robustly.report.gate import exit_code
     from robustly.threats import eps_of, parse_threat
-
-    import torch
 
     under, loaded_plan = parse_threat(threat), load_plan(name)
     examples = load_data(data, limit=limit, range=bounds)
@@ -131,9 +131,9 @@ def remarks(
 
     forward, backward = totals(costs, examples, sizes)
     lines = [
-        "at worst means that nothing is ever decided; an example that is decided costs nothing more. To this come a few "
-        "probes, one pass of the judge for each counterexample, and the first attack on up to 32 certified examples.",
-        f"passes were counted on one example of a stand-in with {classes} classes; none of your data was sent to the model.",
+        "at worst: nothing is ever decided. An example that is decided costs nothing more.",
+        "not counted: some probes, the judge's pass a counterexample, an attack on up to 32 certified examples.",
+        f"counted on one example of a stand-in with {classes} classes; none of your data was sent to the model.",
     ]
     if sizes > 1:
         lines.append(
@@ -144,7 +144,7 @@ def remarks(
     else:
         total = forward * pace.forward + backward * pace.backward
         lines.append(
-            f"at worst about {seconds(total).replace(chr(0xA0), ' ')}, from a few timed forward and backward passes of random "
+            f"at worst about {seconds(total).replace(chr(0xA0), ' ')}, from a few timed passes of random "
             "inputs on this machine; what the attacks themselves compute comes on top."
         )
     return [*lines, *left_out]

@@ -37,7 +37,12 @@ def watching(
     elif here.live:
         picture = Picture(Pace(outline(plan, threat), sizes, seconds))
         with Live(picture, console=here.out, refresh_per_second=8, transient=True):
-            yield picture.see
+            try:
+                yield picture.see
+            except BaseException:
+                if picture.last is not None:  # the picture goes; what it said stays
+                    here.say(f"so far: {picture.last.sentence}")
+                raise
     else:
         yield Lines(here, Pace((), sizes, seconds)).see
 
@@ -71,12 +76,13 @@ class Picture:
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
         self.last: Snapshot | None = None
+        self.seen = 0.0
 
     def see(self, snapshot: Snapshot) -> None:
         """Remember the state; it is drawn when the display refreshes."""
         current.check()
         self.pace.see(snapshot)
-        self.last = snapshot
+        self.last, self.seen = snapshot, monotonic()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         snapshot = self.last
@@ -95,13 +101,19 @@ class Picture:
             Text(f"{snapshot.asked:,} asked", style="dim"),
         )
         yield stage
-        yield Text(" · ".join([_passes(snapshot, self.pace), *_times(snapshot, self.pace)]), style="dim")
+        yield Text(" · ".join([_passes(snapshot, self.pace), *self._times(snapshot)]), style="dim")
+
+    def _times(self, snapshot: Snapshot) -> list[str]:
+        """Since the start and to the end; the clock goes on while one long step says nothing."""
+        since, left = monotonic() - self.seen, self.pace.left(snapshot)
+        return [clock(snapshot.seconds + since), *([] if left is None else [f"at most {clock(left)} left"])]
 
 
 def bar(snapshot: Snapshot, width: int, ascii_only: bool = False) -> Text:
-    """The bracket as a bar: proven, undecided, lost."""
+    """The bracket as a bar: proven, undecided (seen even if they are few), lost."""
     proven = round(width * snapshot.certified)
-    standing = max(proven, round(width * snapshot.attacked))
+    standing = min(width, max(proven + (snapshot.undecided > 0), round(width * snapshot.attacked)))
+    proven = min(proven, standing - (snapshot.undecided > 0))
     signs = "#?." if ascii_only else "█▒░"
     return Text.assemble(
         (signs[0] * proven, STYLES["certified"]),
@@ -123,11 +135,6 @@ def _passes(snapshot: Snapshot, pace: Pace) -> str:
     return f"{snapshot.forward:,} forward + {snapshot.backward:,} backward passes" + (
         f", {rate:,.0f} a second" if rate else ""
     )
-
-
-def _times(snapshot: Snapshot, pace: Pace) -> list[str]:
-    left = pace.left(snapshot)
-    return [clock(snapshot.seconds), *([] if left is None else [f"at most {clock(left)} left"])]
 
 
 def clock(seconds: float) -> str:

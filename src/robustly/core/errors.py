@@ -25,11 +25,11 @@ class RunError(RobustlyError):
     """A run could not go on: storage, a model that raises too often (exit code 3)."""
 
 
-class ModelRaised(RobustlyError):
+class ModelRaised(RobustlyError):  # noqa: N818 - it says what happened
     """The user's model raised on some input; the audit narrows it down to the example and goes on."""
 
 
-class Contradiction(RunError):
+class Contradiction(RunError):  # noqa: N818 - the field's word
     """An example is broken and certified at once, so one of the two is wrong: the run stops and keeps both witnesses."""
 
 

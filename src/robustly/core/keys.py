@@ -22,7 +22,7 @@ def from_ids(seed: int, ids: Sequence[str], device: torch.device | str = "cpu") 
     """Keys (B, 2) from a seed and one identity a row, such as the hash of its content."""
     words = []
     for name in ids:
-        digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+        digest = hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()
         words.append([int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")])
     return torch.tensor(words, dtype=torch.int64, device=device).reshape(-1, 2)
 

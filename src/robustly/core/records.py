@@ -49,7 +49,9 @@ class Row(Frozen):
     clean_margin: Number = Field(None, description="score of the true class minus the best other")
     adversarial_label: int | None = Field(None, description="what the model says of the counterexample")
     adversarial_confidence: Number = None
-    adversarial_margin: Number = Field(None, description="margin of the goal at the counterexample, re-run by the judge")
+    adversarial_margin: Number = Field(
+        None, description="margin of the goal at the counterexample, re-run by the judge"
+    )
     distance: Number = Field(None, description="of the counterexample, in the threat's measure and input units")
     counterexample: str | None = Field(None, description="content hash; the file counterexamples/HASH.safetensors")
     bound: Number = Field(None, description="certified lower bound on the margin, where a certifier was asked")
@@ -246,10 +248,14 @@ def read_record(folder: Path | str) -> Record:
         raw = json.loads(path.read_text(encoding="utf-8"))
         version = raw.get("schema_version")
         if not isinstance(version, int) or version > SCHEMA:
-            raise UsageError(f"{path} has record schema {version}, this robustly reads up to {SCHEMA}: update robustly.")
+            raise UsageError(
+                f"{path} has record schema {version}, this robustly reads up to {SCHEMA}: update robustly."
+            )
         return Record.model_validate(raw).with_points(path.parent)
     except (json.JSONDecodeError, ValidationError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged: {str(error).splitlines()[0]}. Resume the run to write it anew.") from error
+        raise UsageError(
+            f"{path} is damaged: {str(error).splitlines()[0]}. Resume the run to write it anew."
+        ) from error
 
 
 def schema() -> dict[str, Any]:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 Texts: TypeAlias = tuple[str, ...]
 Batch: TypeAlias = Tensor | Texts
-T = TypeVar("T", Tensor, Texts)
+T = TypeVar("T", bound=Batch)
 
 
 def take(z: T, index: Tensor) -> T:
     """The rows of `z` at `index` (long, (R,))."""
-    if isinstance(z, Tensor):
-        return z[index]
-    return tuple(z[i] for i in index.tolist())
+    rows = z[index] if isinstance(z, Tensor) else tuple(z[i] for i in index.tolist())
+    return cast(T, rows)
 
 
 def put(z: T, index: Tensor, rows: T) -> T:
     """A copy of `z` whose rows at `index` are `rows`."""
     if isinstance(z, Tensor):
-        return z.index_copy(0, index, rows)  # type: ignore[arg-type]
+        return cast(T, z.index_copy(0, index, cast(Tensor, rows)))
     out = list(z)
-    for i, row in zip(index.tolist(), rows, strict=True):
+    for i, row in zip(index.tolist(), cast(Texts, rows), strict=True):
         out[i] = row
-    return tuple(out)
+    return cast(T, tuple(out))
 
 
 def spread(rows: Tensor, index: Tensor, count: int, fill: float = 0.0) -> Tensor:
@@ -49,7 +48,7 @@ def slices(count: int, size: int) -> Iterator[slice]:
 
 def cut(z: T, part: slice) -> T:
     """The rows of a slice."""
-    return z[part]
+    return cast(T, z[part])
 
 
 def device_of(z: Batch) -> torch.device:

@@ -61,7 +61,9 @@ class Ledger:
         margin = torch.where(met, -1.0, 1.0).double()
         self._enter(rows, z, met, met, margin, torch.zeros_like(met), near)
 
-    def _enter(self, rows: Tensor, z: Batch, met: Tensor, firm: Tensor, margin: Tensor, odd: Tensor, near: Near) -> None:
+    def _enter(
+        self, rows: Tensor, z: Batch, met: Tensor, firm: Tensor, margin: Tensor, odd: Tensor, near: Near
+    ) -> None:
         self.best_margin.scatter_reduce_(0, rows, torch.nan_to_num(margin, nan=float("-inf")), "amin")
         where = met.nonzero().squeeze(1)
         if not len(where):
@@ -84,7 +86,9 @@ class Ledger:
         self.point = put(self.point, at, take(points, chosen))
 
 
-def _best_a_row(rows: Tensor, where: Tensor, points: Batch, distance: Tensor, firm: Tensor) -> tuple[Tensor, Batch, Tensor]:
+def _best_a_row(
+    rows: Tensor, where: Tensor, points: Batch, distance: Tensor, firm: Tensor
+) -> tuple[Tensor, Batch, Tensor]:
     """Where several proposals belong to one row: the best of each (firm, then near, then first)."""
     owner = rows[where]
     if len(owner.unique()) == len(owner):

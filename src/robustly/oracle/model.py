@@ -51,8 +51,12 @@ class Model:
     notes: tuple[str, ...] = ()
 
     def granting(self, access: Access) -> Model:
-        """The same model with at most this access."""
-        return replace(self, access=min(self.access, access))
+        """The same model with at most this access; where that is labels, its answer is the largest score's, -1 for NaN."""
+        if access >= self.access:
+            return self
+        if access > Access.LABELS:
+            return replace(self, access=access)
+        return replace(self, access=access, call=_labelled(self.call), module=None)
 
     def answer(self, z: Batch) -> Tensor:
         """What `call` says, with its graph if gradients are on. Uncounted: attacks go through an `Oracle`.
@@ -73,3 +77,11 @@ class Model:
         """Scores (B, K) without a graph, or labels (B,) where that is all the model gives. Uncounted."""
         with torch.no_grad():
             return self.answer(z).detach()
+
+
+def _labelled(call: Callable[[Any], Any]) -> Callable[[Any], Tensor]:
+    def labels(z: Any) -> Tensor:
+        scores = call(z)
+        return torch.where(torch.isfinite(scores).all(1), scores.argmax(1), -1)
+
+    return labels

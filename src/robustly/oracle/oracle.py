@@ -61,7 +61,7 @@ class Oracle:
         around: PerturbationSet,
         goal: Goal,
         *,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: Limits = Limits(),
         press_on: bool = False,
         clean: Tensor | None = None,
         ledger: Ledger | None = None,
@@ -184,7 +184,7 @@ class Oracle:
         for part in self._parts(len(local)):
             some, at = cut(points, part), local[part]
             self._pay(at, forward=1)
-            scores = self.model.ask(some)
+            scores = self.model.ask(some.clone() if isinstance(some, Tensor) else some)  # a model may write into its input
             self.ledger.note(self.rows[at], some, scores, self.goal.take(at), self._near(at))
             out.append(scores)
         return torch.cat(out) if out else torch.zeros(0, self.model.classes or 1)
@@ -193,11 +193,11 @@ class Oracle:
         points = z[local].detach().requires_grad_()
         self._pay(local, forward=1)
         with torch.enable_grad():
-            scores = self.model.answer(points)
+            scores = self.model.answer(points.clone())  # not a leaf: a model may write into its input
             if not scores.requires_grad:
                 raise AccessError(
                     f"no gradient flows through {self.model.name}: its answer is cut off from its input (no_grad, detach, "
-                    "argmax or numpy inside). Grant scores only (access=\"scores\"), so that query attacks are used."
+                    'argmax or numpy inside). Grant scores only (access="scores"), so that query attacks are used.'
                 )
             value = loss(scores, goal.take(local))
             self._pay(local, backward=1)

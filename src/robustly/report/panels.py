@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -85,18 +86,15 @@ def nearest(rows: list[Row], taken: set[int]) -> list[Row]:
 
 
 def typical(rows: list[Row], taken: set[int]) -> list[Row]:
-    """Those around the median distance, of different classes as far as there are."""
-    known = sorted(_or(row.distance, np.inf) for row in rows)
-    median = known[len(known) // 2] if known else 0.0
-    near = sorted(
-        rows, key=lambda row: (round(abs(_or(row.distance, np.inf) - median), 9) if median < np.inf else 0, row.index)
-    )
-    front = near[: max(EACH, len(near) // 2)]
-    seen: dict[int, int] = {}
+    """Of the half around the median distance, one of each class before a second of any."""
+    ordered = sorted(rows, key=lambda row: (_or(row.distance, np.inf), row.index))
+    front = ordered[len(ordered) // 4 : len(ordered) // 4 + max(EACH, len(ordered) // 2)]
+    seen: Counter[int] = Counter()
     rank = {}
-    for row in front:  # the second of a class comes after the first of every class
-        rank[row.index] = seen[row.label] = seen.get(row.label, -1) + 1
-    return _first(front, taken, lambda row: rank[row.index])
+    for row in sorted(front, key=lambda row: row.index):
+        rank[row.index] = seen[row.label]
+        seen[row.label] += 1
+    return _first(front, taken, lambda row: (rank[row.index], row.index))
 
 
 def surest(rows: list[Row], taken: set[int]) -> list[Row]:
@@ -107,7 +105,7 @@ def surest(rows: list[Row], taken: set[int]) -> list[Row]:
 
 CHOICES: tuple[tuple[str, str, Callable[[list[Row], set[int]], list[Row]]], ...] = (
     ("The smallest changes that succeed", "counterexamples nearest to their original", nearest),
-    ("Typical counterexamples", "around the median distance", typical),
+    ("Typical counterexamples", "from the half around the median distance", typical),
     ("Wrong with the most confidence", "where the model is surest of the wrong answer", surest),
 )
 

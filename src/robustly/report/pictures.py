@@ -71,15 +71,15 @@ def tiles(array: np.ndarray, colour: bool) -> list[np.ndarray]:
 
 def pixels(array: np.ndarray, span: Range, colour: bool) -> np.ndarray:
     """An input as bytes (H, W, 3): low is black, high is white; not finite counts as low."""
-    values = (np.nan_to_num(array.astype(np.float64), nan=span.low) - span.low) / (span.high - span.low)
-    values = np.nan_to_num(values, posinf=1, neginf=0)
+    finite = np.nan_to_num(array.astype(np.float64), nan=span.low, posinf=span.high, neginf=span.low)
+    values = (finite - span.low) / (span.high - span.low)
     return _side_by_side([np.broadcast_to(_bytes(255 * t), (*t.shape[:2], 3)) for t in tiles(values, colour)])
 
 
 def change_pixels(delta: np.ndarray, span: Range, factor: float, colour: bool) -> np.ndarray:
     """A signed perturbation as bytes (H, W, 3), grey where it is 0.
 
-    Colours: 255 (1/2 + factor delta / (high - low)) in each channel. A single channel: from grey towards orange (raised)
+    Colours: 255 (1/2 + factor delta / (high - low)) in each channel. One channel: from grey towards orange (raised)
     or blue (lowered), full where a colour would be.
     """
     share = np.nan_to_num(delta.astype(np.float64), posinf=0, neginf=0) * factor / (span.high - span.low)
@@ -114,15 +114,15 @@ def png(picture: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def image(picture: np.ndarray, alt: str, width: int = LONGEST) -> Markup:
+def image(picture: np.ndarray, alt: str, longest: int = LONGEST) -> Markup:
     """An <img> with the pixels inside; small pictures are enlarged by a whole factor, and stay crisp."""
-    across = picture.shape[1]
-    times = max(1, width // max(across, 1))
+    tall, wide = picture.shape[:2]
+    times = max(1, longest // max(tall, wide, 1))
     return Markup('<img class="{}" src="data:image/png;base64,{}" width="{}" height="{}" alt="{}">').format(
         "crisp" if times > 1 else "smooth",
         base64.b64encode(png(picture)).decode(),
-        across * times,
-        picture.shape[0] * times,
+        wide * times,
+        tall * times,
         alt,
     )
 

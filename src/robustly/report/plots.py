@@ -49,11 +49,9 @@ def bracket_bar(record: Record) -> Markup:
     if not s.examples:
         parts.append(_box(left, top, width, tall, "none", stroke=LINE))
     low, high = left + s.certified * width, left + s.attacked * width
-    said = (
-        f"{percent(s.certified)} proven"
-        if low == high
-        else f"{percent(s.certified)} proven – {percent(s.attacked)} not broken"
-    )
+    said = f"{percent(s.certified)} proven – {percent(s.attacked)} not broken"
+    if low == high:
+        said = f"exactly {percent(s.certified)}" if s.examples else "no examples"
     parts += [
         _path(f"M{low:.1f} {top - 6}V{top - 18}H{high:.1f}V{top - 6}", INK, 2),
         _text(_inside((low + high) / 2, len(said) * 4.6, left, width), top - 28, said, size=17, weight=650),
@@ -107,7 +105,7 @@ def accuracy_curve(record: Record) -> Markup | None:
             _path(f"M{left - 5} {y(share):.1f}H{left}", SOFT, 1),
             _text(left - 10, y(share) + 4, f"{share:.0%}", size=12, fill=SOFT, anchor="end"),
         ]
-    for eps in ticks(found.largest):
+    for eps in ticks(found.largest, whole=record.threat.startswith(("edits:", "l0:"))):
         body += [
             _path(f"M{x(eps):.1f} {y(0):.1f}v5", SOFT, 1),
             _text(x(eps), y(0) + 20, number(eps), size=12, fill=SOFT),
@@ -130,7 +128,7 @@ def accuracy_curve(record: Record) -> Markup | None:
     if record.eps and record.eps < found.largest:
         body += [_path(f"M{x(record.eps):.1f} {top}V{y(0):.1f}", INK, 1.2, dash="4 4")]
         body += [_text(x(record.eps), top - 5, f"audited: {number(record.eps)}", size=12)]
-    body.append(_text(left + width / 2, y(0) + 42, "size of the change (eps, in input units)", size=13, fill=SOFT))
+    body.append(_text(left + width / 2, y(0) + 42, "size of the change (eps)", size=13, fill=SOFT))
     lower_end = next(s.certified for s in found.steps if s.end >= found.largest)
     title = (
         f"Robust accuracy falls from {percent(found.clean)} without a change to between {percent(lower_end)} and "
@@ -183,10 +181,11 @@ def stacked(shares: tuple[float, float, float]) -> Markup:
     ).format(title, title, Markup("").join(body))
 
 
-def ticks(largest: float) -> list[float]:
-    """Round sizes from 0 to the largest, four to nine of them."""
-    step = 10 ** math.floor(math.log10(largest))
-    step = next(s for s in (step / 5, step / 2, step, 2 * step) if largest / s <= 8)
+def ticks(largest: float, whole: bool = False) -> list[float]:
+    """Round sizes from 0 to the largest, at most nine of them; only whole numbers if sizes are counts."""
+    unit = 10.0 ** math.floor(math.log10(largest))
+    steps = [step for step in (unit / 5, unit / 2, unit, 2 * unit) if step >= 1 or not whole]
+    step = next((step for step in steps if largest / step <= 8), 1.0)
     return [round(i * step, 12) for i in range(int(largest / step * (1 + 1e-9)) + 1)]
 
 

@@ -62,11 +62,6 @@ def summary_table(record: Record) -> RenderableType:
     return Summary(record)
 
 
-def show(record: Record, console: Console, index: int | None = None) -> None:
-    """Print a record, or one example of it."""
-    console.print(summary_table(record) if index is None else example_table(record, index))
-
-
 def example_table(record: Record, index: int) -> RenderableType:
     """All that is known of one example.
 

@@ -59,7 +59,7 @@ def difference(before: str, after: str) -> Markup:
 
 def _context(text: str, first: bool, last: bool) -> Markup:
     """A shared stretch: its ends next to the edits on either side of it."""
-    before = "" if first else text[:CONTEXT]
+    before = "" if first and not last else text[:CONTEXT]
     after = "" if last else text[-CONTEXT:]
     if len(text) > len(before) + len(after):
         text = f"{before} … {after}"

@@ -71,9 +71,7 @@ def probe(model: Model, around: PerturbationSet, goal: Goal) -> Findings:
     return Findings(model, random, (*warnings, *said), forward + spent, spent)
 
 
-def _answering(
-    model: Model, around: PerturbationSet, goal: Goal
-) -> tuple[PerturbationSet, Goal, Tensor | None, int]:
+def _answering(model: Model, around: PerturbationSet, goal: Goal) -> tuple[PerturbationSet, Goal, Tensor | None, int]:
     """The rows the model answers, its answer to them, and the passes it took to find out."""
     try:
         return around, goal, model.ask(around.x), len(around)
@@ -100,7 +98,8 @@ def _gradient(model: Model, around: PerturbationSet, goal: Goal) -> tuple[int, l
     flat, count = int(oracle.ledger.flat.sum()), len(around)
     if 2 * flat < count:
         return count, []
-    return count, [
+    said = (
         f"masked gradients: {flat} of {count} probed inputs have a zero or non-finite gradient (saturated scores, "
         "quantisation, a non-differentiable part). Gradient attacks are blind there; trust the query attacks only."
-    ]
+    )
+    return count, [said]

@@ -49,5 +49,3 @@ def per_target(inner: Attack, targets: int = 9) -> Attack:
     if targets < 1:
         raise UsageError(f"targets must be at least 1, got {targets}.")
     return attack
-
-

@@ -49,7 +49,9 @@ def by_radius() -> Transform:
     def update(case: Case, change: Tensor) -> Tensor:
         radius = walkable(case).radius
         if not torch.isfinite(radius).all():
-            raise UsageError("a walk of fixed radius needs a finite eps; for the least distance use an attack such as cw.")
+            raise UsageError(
+                "a walk of fixed radius needs a finite eps; for the least distance use an attack such as cw."
+            )
         return change * column(radius, change)
 
     return _stateless(update)

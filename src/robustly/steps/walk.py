@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from robustly.core.errors import UsageError
-from robustly.core.rows import column
+from robustly.core.rows import Batch, column, take
 from robustly.oracle import Answer
 from robustly.oracle.oracle import Loss
 from robustly.steps.transforms import walkable
@@ -63,7 +63,8 @@ def ascend(loss: Loss, start: Start, step: Step, steps: int) -> Attack:
         raise UsageError(f"steps must be at least 1, got {steps}.")
 
     def attack(case: Case) -> None:
-        state = step.init(case, start(case))
+        walkable(case)
+        state = step.init(case, cast(Tensor, start(case)))
         for index in range(steps):
             case, state = still_open(case, state)
             if not len(case.key):
@@ -87,9 +88,9 @@ def still_open(case: Case, state: Any) -> tuple[Case, Any]:
 
 
 def rows_of(state: Any, index: Tensor) -> Any:
-    """The rows of every tensor in a nested tuple."""
-    if isinstance(state, Tensor):
-        return state[index]
+    """The rows of every tensor and tuple of texts in a nested tuple."""
+    if isinstance(state, Tensor) or (isinstance(state, tuple) and state and isinstance(state[0], str)):
+        return take(cast(Batch, state), index)
     if isinstance(state, tuple):
         parts = [rows_of(part, index) for part in state]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)

@@ -29,13 +29,16 @@ class Ball(Convex):
     mask: Tensor | None
 
     @abstractmethod
-    def distance(self, z: Batch) -> Tensor: ...
+    def distance(self, z: Tensor) -> Tensor: ...
 
-    def contains(self, z: Batch) -> Tensor:
+    def contains(self, z: Tensor) -> Tensor:
         """Distance at most eps (relative slack TOLERANCE), in the domain, unchanged outside the mask."""
-        assert isinstance(z, Tensor)
-        slack = TOLERANCE * torch.clamp_min(self.x.double().abs().flatten(1).amax(1), 1.0)
-        return (self.distance(z) <= self.eps + slack) & within(z, self.x, self.domain, self.mask)
+        return (self.distance(z) <= self.eps + self._slack) & within(z, self.x, self.domain, self.mask)
+
+    @property
+    def _slack(self) -> Tensor:
+        """Float64 (B,): how far beyond eps a point still counts, for the rounding of float32."""
+        return TOLERANCE * self.x.double().abs().flatten(1).amax(1).clamp_min(1.0)
 
     @property
     def radius(self) -> Tensor:
@@ -57,8 +60,24 @@ class Ball(Convex):
         )
 
     def box(self) -> tuple[Tensor, Tensor]:
-        wide, e = self.x.double(), column(self.eps, self.x)
-        return torch.maximum(self.low.double(), wide - e), torch.minimum(self.high.double(), wide + e)
+        """Float64 (low, high): of all that `contains` accepts, its slack included."""
+        wide, reach = self.x.double(), column(self.eps + self._slack, self.x)
+        low = (wide - reach).clamp_min(self.domain.low)
+        high = (wide + reach).clamp_max(self.domain.high)
+        if self.mask is None:
+            return low, high
+        return torch.where(self.mask, low, wide), torch.where(self.mask, high, wide)
+
+    def support(self, g: Tensor) -> Tensor:
+        """Float64 (B,): at least max <g, z> over all that `contains` accepts.
+
+        The gain over x is concave in the radius and `linear_max` stops at `inner`, so the whole radius gains at most
+        1 / (1 - 1e-5) as much; the slack adds at most itself times |g|_1, whatever the norm.
+        """
+        wide, size = g.double().flatten(1), g.double().abs().flatten(1)
+        move = (self.linear_max(g).double() - self.x.double()).flatten(1)
+        at_x = (wide * self.x.double().flatten(1)).sum(1)
+        return at_x + (wide * move).sum(1) * (1 + 2e-5) + 2 * self._slack * size.sum(1)
 
     def clip(self, z: Tensor) -> Tensor:
         """The nearest point within the per-coordinate bounds."""

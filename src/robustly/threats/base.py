@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -31,18 +31,18 @@ class Domain:
 class PerturbationSet(ABC):
     """All that the attacker may turn the B inputs `x` into."""
 
-    x: Batch
+    x: Any  # a tensor or texts, like every z below
 
     @abstractmethod
-    def contains(self, z: Batch) -> Tensor:
+    def contains(self, z: Any) -> Tensor:
         """Bool (B,): is z_i a member of the set around x_i? Computed in float64, with no tolerance."""
 
     @abstractmethod
-    def distance(self, z: Batch) -> Tensor:
+    def distance(self, z: Any) -> Tensor:
         """Float64 (B,): how far z_i is from x_i, in the threat's own measure."""
 
     @abstractmethod
-    def sample(self, key: Tensor) -> Batch:
+    def sample(self, key: Tensor) -> Any:
         """A random member a row; `key` (B, 2)."""
 
     @abstractmethod
@@ -83,12 +83,9 @@ class Convex(Smooth):
     def box(self) -> tuple[Tensor, Tensor]:
         """Float64 (low, high), each (B, ...): encloses the set."""
 
+    @abstractmethod
     def support(self, g: Tensor) -> Tensor:
-        """Float64 (B,): at least max <g, z> over the set, for g (B, ...). Rounded outwards."""
-        g = g.double()
-        terms = g * self.linear_max(g).double()
-        slack = 2.0**-22 * (g.abs() * self.x.double().abs().clamp_min(1.0)).flatten(1).sum(1)
-        return terms.flatten(1).sum(1) + slack
+        """Float64 (B,): at least max <g, z> over the set, for g (B, ...)."""
 
 
 class Finite(PerturbationSet):

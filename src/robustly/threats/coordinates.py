@@ -21,7 +21,9 @@ def checked(x: Batch, domain: Domain, what: str) -> Tensor:
         UsageError: texts, integers, NaN or infinity, or a value outside the domain; names the first index and value.
     """
     if not isinstance(x, Tensor):
-        raise UsageError(f"{what} needs numbers, but the inputs are texts. For texts use edits:K, say --threat edits:2.")
+        raise UsageError(
+            f"{what} needs numbers, but the inputs are texts. For texts use edits:K, say --threat edits:2."
+        )
     if not x.is_floating_point():
         raise UsageError(f"{what} needs floating-point inputs, got {x.dtype}. Divide 8-bit images by 255 first.")
     x = x.detach().to(torch.float32)
@@ -89,7 +91,9 @@ def radius(eps: float | Tensor, x: Tensor) -> Tensor:
     try:
         out = repeat(eps, x)
     except RuntimeError:
-        raise UsageError(f"eps has {torch.as_tensor(eps).numel()} values for {len(x)} inputs: give one, or one a row.") from None
+        raise UsageError(
+            f"eps has {torch.as_tensor(eps).numel()} values for {len(x)} inputs: give one, or one a row."
+        ) from None
     if not (out >= 0).all():
         raise UsageError(f"eps must be >= 0, got {out[~(out >= 0)][0].item():g}.")
     return out

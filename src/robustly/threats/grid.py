@@ -31,12 +31,11 @@ class GridSet(Smooth):
     def radius(self) -> Tensor:
         return self.ball.radius
 
-    def contains(self, z: Batch) -> Tensor:
-        assert isinstance(z, Tensor)
+    def contains(self, z: Tensor) -> Tensor:
         off = (z.double() - self._nearest(z).double()).abs() <= TOLERANCE * max(1.0, abs(self.ball.domain.high))
         return self.ball.contains(z) & off.flatten(1).all(1)
 
-    def distance(self, z: Batch) -> Tensor:
+    def distance(self, z: Tensor) -> Tensor:
         return self.ball.distance(z)
 
     def project(self, z: Tensor) -> Tensor:
@@ -81,7 +80,9 @@ class Grid:
 
     def at(self, x: Batch, domain: Domain = Domain()) -> GridSet:  # noqa: B008 - frozen
         if not (domain.high - domain.low < float("inf")):
-            raise UsageError(f"a {self.bits}-bit grid needs a bounded range, got {domain}: declare it, say range=(0, 1).")
+            raise UsageError(
+                f"a {self.bits}-bit grid needs a bounded range, got {domain}: declare it, say range=(0, 1)."
+            )
         out = GridSet(self.threat.at(x, domain), self.bits)
         far = (out.x.double() - out._nearest(out.x).double()).abs().flatten(1).amax(1)
         if (far > TOLERANCE * max(1.0, abs(domain.high))).any():

@@ -35,10 +35,10 @@ class BothSet(Convex):
     def radius(self) -> Tensor:
         return self.first.radius
 
-    def contains(self, z: Batch) -> Tensor:
+    def contains(self, z: Tensor) -> Tensor:
         return self.first.contains(z) & self.second.contains(z)
 
-    def distance(self, z: Batch) -> Tensor:
+    def distance(self, z: Tensor) -> Tensor:
         return self.first.distance(z)
 
     def take(self, index: Tensor) -> Self:
@@ -71,9 +71,9 @@ class BothSet(Convex):
         return walk.linear_max(g)
 
     def support(self, g: Tensor) -> Tensor:
-        if self._narrowed() is None:  # either ball encloses the intersection
-            return torch.minimum(self.first.support(g), self.second.support(g))
-        return super().support(g)
+        either = torch.minimum(self.first.support(g), self.second.support(g))  # both enclose the intersection
+        walk = self._narrowed()
+        return either if walk is None else torch.minimum(either, walk.support(g))
 
     def box(self) -> tuple[Tensor, Tensor]:
         (a, b), (c, d) = self.first.box(), self.second.box()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robustly.core import keys
+from robustly.core.rows import column
 from robustly.threats.ball import Ball, NormThreat
 from robustly.threats.linf import uniform_between
 
@@ -35,9 +36,8 @@ class L0Ball(Ball):
         return self._keep(best, g * (best - self.x))
 
     def box(self) -> tuple[Tensor, Tensor]:
-        none = self.eps < 1
-        keep = none.reshape(-1, *(1,) * (self.x.dim() - 1))
-        return torch.where(keep, self.x, self.low).double(), torch.where(keep, self.x, self.high).double()
+        none = column(self.eps < 1, self.x)
+        return torch.where(none, self.x, self.low).double(), torch.where(none, self.x, self.high).double()
 
     def sample(self, key: Tensor) -> Tensor:
         """As many coordinates as allowed, chosen at random, each uniform between its bounds."""
