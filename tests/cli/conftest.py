@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,46 +17,54 @@ import time
 import torch
 from torch import nn
 
-from robustly import Access, Model
-
-
-def log(rows):
-    if "ROWS" in os.environ:
-        with open(os.environ["ROWS"], "a") as file:
-            file.write("x" * rows)
-
-
-class Net(nn.Module):
-    def __init__(self, gain):
-        super().__init__()
-        self.linear = nn.Linear(6, 3, bias=False)
-        with torch.no_grad():
-            self.linear.weight.copy_(gain * torch.eye(3).repeat(1, 2))
-
-    def forward(self, z):
-        log(len(z))
-        time.sleep(float(os.environ.get("SLOW", "0")))
-        return self.linear(z)
-
 
 def build():
-    return Net(4.0).eval()
-
-
-def other():
-    net = Net(4.0)
+    net = nn.Linear(6, 3, bias=False)
     with torch.no_grad():
-        net.linear.weight.copy_(net.linear.weight.flip(0))
+        net.weight.copy_(4 * torch.eye(3).repeat(1, 2))
     return net.eval()
 
 
-def training():
-    return Net(4.0)
-
-
-def weightless():
+def other():
     net = build()
-    return lambda z: net(z)
+    net.weight.data = net.weight.data.flip(0)
+    return net
+
+
+def sure():
+    net = build()
+    net.weight.data[1] += 9
+    return net
+
+
+def training():
+    return build().train()
+
+
+class Counted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = build()
+
+    def forward(self, z):
+        return counted()(z)
+
+
+def module():
+    return Counted().eval()
+
+
+def counted():
+    net = build()
+
+    def call(z):
+        if "ROWS" in os.environ:
+            with open(os.environ["ROWS"], "a") as file:
+                file.write("x" * len(z))
+        time.sleep(float(os.environ.get("SLOW", "0")))
+        return net(z)
+
+    return call
 
 
 def nan():
@@ -70,16 +77,27 @@ def leaving():
 
 
 def stubborn():
+    net = build()
+
     def call(z):
         try:
-            if os.environ.get("STUCK"):
+            if "STUCK" in os.environ:
                 print("asked", flush=True)
                 time.sleep(60)
         except BaseException:
             time.sleep(60)
-        return build()(z)
+        return net(z)
 
     return call
+"""
+
+PLAN = """
+[[stage]]
+attack = "pgd"
+steps = 20
+[[stage]]
+attack = "noise"
+tries = 3
 """
 
 
@@ -105,15 +123,16 @@ def run(capfd):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
-    """The working folder, with net.py and data.npz in it."""
+    """The working folder, with net.py, plan.toml and data.npz in it."""
     write(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def write(folder: Path) -> None:
-    """net.py and data.npz: example i is 0.075 + 0.01 i from the boundary in linf, for scores are sums of two numbers."""
-    (folder / "net.py").write_text(textwrap.dedent(NET))
+    """net.py, plan.toml and data.npz: example i is 0.075 + 0.01 i from the boundary in linf, for scores are sums of two numbers."""
+    (folder / "net.py").write_text(NET)
+    (folder / "plan.toml").write_text(PLAN)
     x = np.random.default_rng(0).uniform(0.2, 0.3, (24, 6)).astype(np.float32)
     y = np.arange(24) % 3
     x[0, 2] = 0.0
@@ -124,3 +143,4 @@ def write(folder: Path) -> None:
 
 
 AUDIT = ("audit", "net.py:build", "data.npz", "--threat")
+COUNTED = ("audit", "net.py:counted", "data.npz", "--plan", "plan.toml", "--threat")

@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 
-ATTACK = ("attack", "pgd", "net.py:build", "data.npz", "--threat")
+ATTACK = ("attack", "pgd", "net.py:counted", "data.npz", "--threat")
 
 
 def test_success_distance_and_passes_are_those_of_the_linear_model(here, run, monkeypatch):
     monkeypatch.setenv("ROWS", str(here / "rows"))
-    said = run(*ATTACK, "linf:0.1", "--set", "steps=10", "--set", "loss=margin", "--batch", "5", "--out", "adv.npz")
+    said = run(*ATTACK, "linf:0.1", "--set", "steps=40", "--set", "loss=margin", "--batch", "5", "--out", "adv.npz")
     assert said.code == 0
     assert "broken 3 of 24: success rate 12.5 %" in said.out
     assert "robust accuracy against this attack alone 87.5 %" in said.out
@@ -30,7 +30,7 @@ def test_success_distance_and_passes_are_those_of_the_linear_model(here, run, mo
 
 def test_the_closest_point_is_nearer_than_the_first(here, run):
     first = run("attack", "pgd", "net.py:build", "data.npz", "--threat", "l2:1", "-q")
-    near = run("attack", "cw", "net.py:build", "data.npz", "--threat", "l2:1", "-q", "--closest", "--set", "searches=5")
+    near = run("attack", "cw", "net.py:build", "data.npz", "--threat", "l2:1", "-q", "--closest", "--set", "steps=60")
     assert first.code == near.code == 0, near.err
     distances = [float(re.search(r"counterexamples ([\d.]+)", said.out)[1]) for said in (first, near)]
     assert distances[1] < distances[0]

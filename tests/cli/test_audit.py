@@ -9,7 +9,7 @@ import pytest
 from robustly import read_record
 from robustly.cli.audit import default_folder
 
-from .conftest import AUDIT
+from .conftest import AUDIT, COUNTED
 
 SENTENCE = r"robust accuracy between \d+\.\d % certified and \d+\.\d % attacked, \d+ undecided"
 
@@ -44,20 +44,20 @@ def test_quiet_is_only_the_final_lines(here, run):
 
 def test_the_same_words_again_pay_nothing_and_end_the_same(here, run, monkeypatch):
     monkeypatch.setenv("ROWS", str(here / "rows"))
-    run(*AUDIT, "linf:0.1", "-q")
-    paid, record = rows_seen(here), read_record(here / "runs/net.py-build-data.npz-linf-0.1")
-    assert paid > 24
-    assert run(*AUDIT, "linf:0.1", "-q").code == 0
+    run(*COUNTED, "linf:0.1", "-q")
+    paid, record = rows_seen(here), read_record(here / "runs/net.py-counted-data.npz-linf-0.1")
+    assert paid > 24 * 20
+    assert run(*COUNTED, "linf:0.1", "-q").code == 0
     assert rows_seen(here) - paid <= 4  # the border looks at two examples again
-    again = read_record(here / "runs/net.py-build-data.npz-linf-0.1")
+    again = read_record(here / "runs/net.py-counted-data.npz-linf-0.1")
     assert again.rows == record.rows
 
 
 def test_other_words_in_the_same_folder_are_refused_and_the_difference_is_named(here, run):
     run(*AUDIT, "linf:0.1", "-q", "--out", "a")
-    said = run(*AUDIT, "linf:0.2", "-q", "--out", "a", "--seed", "3")
+    said = run(*AUDIT, "linf:0.123", "-q", "--out", "a", "--seed", "3")
     assert said.code == 2
-    assert "threat: 'linf:0.1' -> 'linf:0.2'" in said.err
+    assert "threat: 'linf:0.1' -> 'linf:0.123'" in said.err
     assert "seed: 0 -> 3" in said.err
     assert "--out" in said.err
 
@@ -70,7 +70,9 @@ def test_the_gate_decides_the_exit_code(here, run, eps, least, code):
 
 
 def test_a_model_that_answers_nan_fails_the_gate_and_is_never_robust(here, run):
-    said = run("audit", "net.py:nan", "data.npz", "--threat", "linf:0.1", "-q", "--fail-under", "0.01")
+    said = run(
+        "audit", "net.py:nan", "data.npz", "--threat", "linf:0.1", "--plan", "plan.toml", "-q", "--fail-under", "0.01"
+    )
     assert said.code == 1
     assert "between 0.0 % certified and 0.0 % attacked" in said.out
 

@@ -15,7 +15,7 @@ from robustly.threats import Edits
 
 def test_nothing_is_sent_to_a_model_that_is_no_network_here(here, run, monkeypatch):
     monkeypatch.setenv("ROWS", str(here / "rows"))
-    said = run("plan", "net.py:weightless", "data.npz", "--threat", "linf:0.1")
+    said = run("plan", "net.py:counted", "data.npz", "--threat", "linf:0.1")
     assert said.code == 0
     assert "no time is given" in said.out
     assert not (here / "rows").exists()
@@ -24,10 +24,10 @@ def test_nothing_is_sent_to_a_model_that_is_no_network_here(here, run, monkeypat
 
 def test_a_network_is_timed_on_random_inputs_unless_that_is_refused(here, run, monkeypatch):
     monkeypatch.setenv("ROWS", str(here / "rows"))
-    said = run("plan", "net.py:build", "data.npz", "--threat", "linf:0.1", "--no-measure")
+    said = run("plan", "net.py:module", "data.npz", "--threat", "linf:0.1", "--no-measure")
     assert said.code == 0
     assert not (here / "rows").exists()
-    said = run("plan", "net.py:build", "data.npz", "--threat", "linf:0.1")
+    said = run("plan", "net.py:module", "data.npz", "--threat", "linf:0.1")
     assert "at worst about" in said.out
     assert "random inputs" in said.out
     assert (here / "rows").exists()
@@ -87,7 +87,11 @@ def test_the_estimate_is_what_a_model_that_never_errs_is_charged(attack, threat)
 def test_certifiers_and_texts_have_a_cost_too():
     image = torch.full((1, 4), 0.5)
     (cost,) = estimate([PlanStage("certify", interval())], Linf(0.1), image, 3, Domain(0, 1), Access.GRADIENTS)
-    assert (cost.forward, cost.backward) == (3, 0)
+    net = torch.nn.Linear(4, 3).requires_grad_(False).eval()
+    around = Linf(0.1).at(image, Domain(0, 1))
+    real = interval()(Model(net, Domain(0, 1), module=net), around, Goal(torch.zeros(1, dtype=torch.int64)))
+    assert (cost.forward, cost.backward) == (real.forward, 0)
+    assert cost.forward > 0
     (cost,) = estimate([PlanStage("attack", greedy(width=10))], Edits(2), ("text",), 2, Domain(), Access.SCORES)
     assert cost.forward == 20
 

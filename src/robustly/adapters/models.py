@@ -160,7 +160,7 @@ def _granted(model: Model, word: str) -> Model:
         )
     if access is Access.LABELS < model.access:
         raw = model.call.raw if isinstance(model.call, Call) else model.call
-        model = replace(model, call=Call(raw, labels_of), module=None)
+        return replace(model, call=Call(raw, labels_of), module=None, access=access)
     return model.granting(access)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from robustly.cli import options, values
+from robustly.core.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +77,7 @@ def attack(
     values.at_least(limit, 1, "--limit")
     path = values.writable(out, "--out")
     if path is not None and path.suffix != ".npz":
-        raise values.UsageError(f"--out writes numpy arrays: give it a name that ends in .npz, got {path}.")
+        raise UsageError(f"--out writes numpy arrays: give it a name that ends in .npz, got {path}.")
 
     from robustly.adapters.border import check_eps, check_pair
     from robustly.adapters.data import load_data
@@ -143,7 +144,10 @@ def fitting(made: Any, model: Any, data: Data, threat: Any) -> None:
     from robustly.core.rows import take
 
     around = threat.at(take(data.x, torch.arange(1)), model.domain)
-    fits(Plan("of one attack", (PlanStage("attack", made),)), model, around, random=False)
+    try:
+        fits(Plan("of one attack", (PlanStage("attack", made),)), model, around, random=False)
+    except UsageError as error:
+        raise UsageError(f"{made.spec.name} cannot run here: {str(error).partition(': ')[2]}") from None
 
 
 def correct(model: Any, data: Data) -> Tensor:

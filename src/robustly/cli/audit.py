@@ -96,6 +96,8 @@ def audit(
     values.fraction(until, "--until")
     values.one_of(access, ("gradients", "scores", "labels"), "--access")
     values.at_least(limit, 1, "--limit")
+    for word, what in ((model, "MODEL"), (data, "DATA"), (str(folder), "--out")):
+        values.recordable(word, what)
     xml = values.writable(junit, "--junit")
     here.advice = (f"What was committed is kept in {folder}. To go on, run the same command again:", f"  {here.again}")
     if not quiet:

@@ -18,8 +18,8 @@ from robustly.cli.show import show
 EXAMPLES = {
     audit: (
         "zoo:fashion_adversarial zoo:fashion --threat linf:0.1",
-        "zoo:fashion_plain zoo:fashion --threat linf:0.1 --fail-under 0.4",
-        "net.py:build test.npz --threat l2:0.5 --weights net.safetensors",
+        "zoo:fashion_plain zoo:fashion --threat l2:1 --fail-under 0.4",
+        "net.py:build test.npz --threat l2:0.5 --out runs/net",
     ),
     attack: (
         "pgd zoo:fashion_adversarial zoo:fashion --threat linf:0.1",

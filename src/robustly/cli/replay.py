@@ -12,7 +12,7 @@ from robustly.cli import options
 
 def replay(
     run: options.Run,
-    example: Annotated[str, Parameter(name="ID", help="The example: its number, or the beginning of its id.")],
+    example: Annotated[str, Parameter(name="ID", help="The example: its number, or 8 or more digits of its id.")],
     model: Annotated[
         str | None, Parameter(help="Another model than the audited one: the same forms as for `robustly audit`.")
     ] = None,

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from robustly.core.records import Record, Row
 
 
+SHORTEST = 8
+"""Digits of an id that name an example; what is shorter is its number."""
+
+
 def show(
     run: options.Run,
     /,
     *,
-    example: Annotated[str | None, Parameter(help="One example: its number, or the beginning of its id.")] = None,
+    example: Annotated[str | None, Parameter(help="One example: its number, or 8 or more digits of its id.")] = None,
     verbose: options.Verbose = False,
     here: options.Here,
 ) -> int:
@@ -46,13 +50,14 @@ def find(record: Record, word: str) -> Row:
     """
     from robustly.core.errors import UsageError
 
-    if word.isdecimal():
-        exact = [row for row in record.rows if row.index == int(word)]
-        if exact:
-            return exact[0]
-    found = [row for row in record.rows if row.id.startswith(word)] if word else []
+    number = int(word) if word.isdecimal() and word.isascii() and len(word) < SHORTEST else None
+    found = [row for row in record.rows if row.index == number]
+    if number is None and len(word) >= SHORTEST:
+        found = [row for row in record.rows if row.id.startswith(word)]
     if len(found) == 1:
         return found[0]
     last = max((row.index for row in record.rows), default=-1)
     many = f"{len(found)} examples have an id that begins with" if found else "there is no example"
-    raise UsageError(f'{many} "{word}". Give a number from 0 to {last}, or the beginning of an id in record.json.')
+    raise UsageError(
+        f'{many} "{word}". Give a number from 0 to {last}, or the first {SHORTEST} or more digits of an id.'
+    )

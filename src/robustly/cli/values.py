@@ -123,6 +123,20 @@ def one_of(text: str | None, known: Sequence[str], what: str) -> str | None:
     return text
 
 
+def recordable(word: str, what: str) -> None:
+    """Refuse a name that a record, which is UTF-8, could not hold.
+
+    Raises:
+        UsageError: a file name in another encoding.
+    """
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{what}: the name {word!r} is not valid UTF-8, so no record could name it. Rename it."
+        ) from None
+
+
 def settings(pairs: Sequence[str]) -> dict[str, Any]:
     """Arguments of an attack: steps=20, size=0.1, loss=margin, eps=8/255, inner={attack="pgd", steps=5} (TOML values).
 

@@ -51,7 +51,8 @@ class Model:
     notes: tuple[str, ...] = ()
 
     def granting(self, access: Access) -> Model:
-        """The same model with at most this access; where that is labels, its answer is the largest score's, -1 for NaN."""
+        """The same model with at most this access. Where that is labels it answers that of the largest score, and -1 where
+        the largest is tied or a score isn't finite, which is no label and so never right."""
         if access >= self.access:
             return self
         if access > Access.LABELS:
@@ -82,6 +83,8 @@ class Model:
 def _labelled(call: Callable[[Any], Any]) -> Callable[[Any], Tensor]:
     def labels(z: Any) -> Tensor:
         scores = call(z)
-        return torch.where(torch.isfinite(scores).all(1), scores.argmax(1), -1)
+        best = scores.topk(2, dim=1).values
+        clear = torch.isfinite(scores).all(1) & (best[:, 0] > best[:, 1])
+        return torch.where(clear, scores.argmax(1), -1)
 
     return labels
