@@ -17,8 +17,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(READY)
 
-demo: $(READY)  ## audit the carried models and say where the reports are
-	$(BIN)/python -m robustly.zoo.demo
+DEMO := zoo:fashion --threat linf:0.1 --limit 300
+demo: $(READY)  ## audit the three carried models; each run ends by saying where its report is
+	$(BIN)/robustly audit zoo:fashion_plain $(DEMO) --eps 0,0.01,0.02,0.05 --out runs/plain
+	$(BIN)/robustly audit zoo:fashion_adversarial $(DEMO) --eps 0,0.05,0.15 --out runs/adversarial
+	$(BIN)/robustly audit zoo:fashion_certified $(DEMO) --eps 0,0.05,0.15 --out runs/certified
+	$(BIN)/robustly compare runs/plain runs/certified
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -n 2

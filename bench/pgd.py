@@ -27,7 +27,7 @@ from robustly.steps import Case
 from robustly.threats import Domain, Linf
 from robustly.zoo.load import images, network
 
-EPS, STEPS, SIZE, ROUNDS = 0.1, 40, 0.1, 7
+EPS, STEPS, SIZE, ROUNDS, SEEDS = 0.1, 40, 0.1, 7, 4
 UNIT = Domain(0.0, 1.0)
 
 
@@ -38,7 +38,7 @@ def run(limit: int) -> Outcome:
     right = net(x).argmax(1) == y
     x, y = x[right][:limit], y[right][:limit]
     model = load_model(net, range=(0.0, 1.0), classes=10)
-    start = Linf(EPS).at(x, UNIT).sample(keys.fold(keys.from_ids(0, [str(i) for i in range(len(x))]), 0))
+    start = random_start(x, 0)
     ways: dict[str, Callable[[], Tensor]] = {
         "bare loop": lambda: bare(net, x, y, start),
         "ours, pressing on": lambda: ours(model, x, y, press_on=True),
@@ -67,9 +67,9 @@ def run(limit: int) -> Outcome:
         rows += run_peers("pgd", x, y, EPS, STEPS, SIZE)
     except ImportError as missing:
         notes = (f"peers were not run: {missing}",)
-    worst = max(robust["ours, channels-last twin"], robust["ours, bf16 twin"])
-    best_twin = min(ratio["ours, channels-last twin"], ratio["ours, bf16 twin"])
-    noise = 2 / len(x)
+    luck = [judged(net, x, y, bare(net, x, y, random_start(x, seed))) for seed in range(1, SEEDS + 1)]
+    quickest = min(("ours, channels-last twin", "ours, bf16 twin"), key=ratio.__getitem__)
+    seeds = f"the worst of {SEEDS} other starts of the bare loop"
     return Outcome(
         "pgd",
         f"PGD-{STEPS}, linf {EPS}, step {SIZE} eps, {len(x)} correctly read images, one batch, same random start",
@@ -77,12 +77,17 @@ def run(limit: int) -> Outcome:
         tuple(rows),
         (
             Bar("eager model, same passes: seconds over the bare loop", 1.10, ratio["ours, pressing on"]),
-            Bar("fast twin: seconds over the bare loop", 0.80, best_twin),
-            Bar("robust accuracy over the bare loop's", noise, robust["ours"] - robust["bare loop"]),
-            Bar("twins' robust accuracy over the bare loop's", noise, worst - robust["bare loop"]),
+            Bar(f"fast twin ({quickest}): seconds over the bare loop", 0.80, ratio[quickest]),
+            Bar("robust accuracy, same start: over the bare loop's", 0.0, robust["ours"] - robust["bare loop"]),
+            Bar(f"robust accuracy, fast twin: at most {seeds}", max(luck), robust[quickest]),
         ),
         notes,
     )
+
+
+def random_start(x: Tensor, seed: int) -> Tensor:
+    """The start that our PGD draws for a seed."""
+    return Linf(EPS).at(x, UNIT).sample(keys.fold(keys.from_ids(seed, [str(i) for i in range(len(x))]), 0))
 
 
 def bare(net: nn.Module, x: Tensor, y: Tensor, start: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def test_a_module_gives_its_own_scores_and_gradients_and_comes_out_untouched() -
     assert scores.std() > 0.01
     moved = z.detach() + 1e-3 * grad.sign()
     assert (model.ask(moved)[:, 0] > asked[:, 0]).all()  # so the gradient is that of the scores
-    assert (model.access, model.chunk, model.name) == (Access.GRADIENTS, 64, "Sequential")
+    assert (model.access, model.numbers, model.name) == (Access.GRADIENTS, 2**17, "Sequential")
     assert PREPARED in model.notes
 
 

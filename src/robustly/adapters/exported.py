@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from robustly.adapters.modules import CPU_CHUNK, wanted_device
+from robustly.adapters.modules import CPU_NUMBERS, wanted_device
 from robustly.adapters.outputs import Call, scores_of
 from robustly.adapters.sizes import in_parts
 from robustly.core.errors import UsageError
@@ -66,7 +66,7 @@ def from_exported(path: Path, trust_pickle: bool = False, device: str | None = N
         )
     return Model(
         call=Call(raw, scores_of),
-        chunk=CPU_CHUNK if where.type == "cpu" else 0,
+        numbers=CPU_NUMBERS if where.type == "cpu" else 0,
         name=path.stem,
         digest=hashlib.sha256(content).hexdigest(),
         device=where,

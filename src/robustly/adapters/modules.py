@@ -18,7 +18,7 @@ from robustly.core.errors import UsageError
 from robustly.core.rows import Batch
 from robustly.oracle.model import Model
 
-CPU_CHUNK = 64  # rows a call on a CPU: the activations of small networks then stay in its caches
+CPU_NUMBERS = 2**17  # input numbers a call on a CPU: the activations of small networks then stay in its caches
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -45,7 +45,7 @@ def from_module(module: nn.Module, name: str = "", digest: str = "", device: str
         )
     return Model(
         call=Call(_caller(module, dtype), scores_of),
-        chunk=CPU_CHUNK if where.type == "cpu" else 0,
+        numbers=CPU_NUMBERS if where.type == "cpu" else 0,
         name=name or type(module).__name__,
         digest=digest or module_digest(module),
         device=where,

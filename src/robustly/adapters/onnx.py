@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustly.adapters.modules import CPU_CHUNK
+from robustly.adapters.modules import CPU_NUMBERS
 from robustly.adapters.onnx_files import read_onnx
 from robustly.adapters.onnx_graph import converted, refuse_inputs
 from robustly.adapters.onnx_layers import UnsupportedError
@@ -61,7 +61,7 @@ def from_onnx(path: Path, device: str | None = None) -> Model:
     return Model(
         call=Call(_raw(ask, twin, door), scores_of),
         access=Access.GRADIENTS if twin else Access.SCORES,
-        chunk=CPU_CHUNK,
+        numbers=CPU_NUMBERS,
         name=path.stem,
         digest=digest,
         module=twin if door.dtype is not np.float16 else None,

@@ -9,7 +9,7 @@ from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
 from robustly.oracle.oracle import Loss
-from robustly.steps import Attack, Case, ascend, by_radius, chain, clean, projected, scale, steepest
+from robustly.steps import Attack, Case, ascend, by_radius, chain, clean, projected, steepest
 from robustly.steps.transforms import walkable
 from robustly.steps.walk import positive
 
@@ -35,4 +35,4 @@ def rfgsm(first: float = 0.5, loss: Loss = cross_entropy) -> Attack:
         direction = around.steepest(normal(fold(case.key, 0), around.x.shape[1:]))
         return around.project(around.x + first * column(around.radius, direction) * direction)
 
-    return ascend(loss, partway, projected(chain(steepest(), scale(1 - first), by_radius())), 1)
+    return ascend(loss, partway, projected(chain(steepest(), by_radius(1 - first))), 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
 from robustly.oracle.oracle import Loss
-from robustly.steps import Attack, ascend, by_radius, chain, clean, looking_ahead, momentum, projected, scale, steepest
+from robustly.steps import Attack, ascend, by_radius, chain, clean, looking_ahead, momentum, projected, steepest
 from robustly.steps.walk import positive
 
 
@@ -13,12 +13,12 @@ from robustly.steps.walk import positive
 def mifgsm(steps: int = 10, size: float = 0.1, decay: float = 1.0, loss: Loss = cross_entropy) -> Attack:
     """Ascent along the accumulated, l1-normalised gradient; `size` as a fraction of eps."""
     positive(size, "size")
-    return ascend(loss, clean, projected(chain(momentum(decay), steepest(), scale(size), by_radius())), steps)
+    return ascend(loss, clean, projected(chain(momentum(decay), steepest(), by_radius(size))), steps)
 
 
 @spec("attack", paper="Lin et al. 2020, arXiv:1908.06281")
 def nifgsm(steps: int = 10, size: float = 0.1, decay: float = 1.0, loss: Loss = cross_entropy) -> Attack:
     """MI-FGSM with the gradient taken where the momentum leads."""
     positive(size, "size")
-    transform = chain(momentum(decay), steepest(), scale(size), by_radius())
+    transform = chain(momentum(decay), steepest(), by_radius(size))
     return ascend(loss, clean, looking_ahead(transform, size, decay), steps)

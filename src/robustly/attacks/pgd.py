@@ -5,7 +5,7 @@ from __future__ import annotations
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
 from robustly.oracle.oracle import Loss
-from robustly.steps import Attack, Start, ascend, by_radius, chain, clean, projected, scale, steepest, uniform
+from robustly.steps import Attack, Start, ascend, by_radius, chain, clean, projected, steepest, uniform
 from robustly.steps.walk import positive
 
 
@@ -13,7 +13,7 @@ from robustly.steps.walk import positive
 def pgd(steps: int = 40, size: float = 0.1, loss: Loss = cross_entropy, start: Start = uniform) -> Attack:
     """Projected gradient ascent from a random point; `size` is a step as a fraction of eps."""
     positive(size, "size")
-    return ascend(loss, start, projected(chain(steepest(), scale(size), by_radius())), steps)
+    return ascend(loss, start, projected(chain(steepest(), by_radius(size))), steps)
 
 
 @spec("attack", paper="Kurakin, Goodfellow & Bengio 2017, arXiv:1607.02533")

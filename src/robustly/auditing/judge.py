@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustly.core.rows import Batch, cut, slices
+from robustly.core.rows import Batch, cut
 from robustly.goals import Goal
 from robustly.oracle import Access, Model
 from robustly.threats.base import PerturbationSet
@@ -65,7 +65,7 @@ def confidence(scores: Tensor) -> Tensor:
 
 
 def _answer(model: Model, z: Batch) -> Tensor:
-    parts = [model.ask(cut(z, part)) for part in slices(len(z), model.chunk or max(len(z), 1))]
+    parts = [model.ask(cut(z, part)) for part in model.parts(z, len(z))]
     return torch.cat(parts)
 
 

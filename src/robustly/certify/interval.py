@@ -16,7 +16,6 @@ from robustly.certify.enclosures.entry import enter
 from robustly.certify.enclosures.value import Interval
 from robustly.certify.trace import Operation, trace
 from robustly.certify.types import Bound, Certifier, UnsupportedOperator, abstain
-from robustly.core.rows import slices
 from robustly.core.specs import spec
 from robustly.goals import Goal
 from robustly.oracle.model import Model
@@ -82,7 +81,7 @@ def interval() -> Certifier:
                 value = enter(around)
                 if value is None:
                     return abstain(goal, f"no bounds for edits or other discrete sets ({type(around).__name__})")
-                lower = _lower(operations, value, goal, model.chunk or len(goal))
+                lower = _lower(operations, value, goal, model.parts(around.x, len(goal)))
         except _NoNetwork as error:
             return abstain(goal, str(error))
         except UnsupportedOperator as error:
@@ -110,9 +109,9 @@ def _network(model: Model) -> torch.nn.Module:
     return module
 
 
-def _lower(operations: tuple[Operation, ...], value: Interval, goal: Goal, most: int) -> Tensor:
-    """Lower bounds on the goal's margin (B,), `most` rows at a time."""
-    rows = [torch.arange(part.start, part.stop, device=goal.y.device) for part in slices(len(goal), most)]
+def _lower(operations: tuple[Operation, ...], value: Interval, goal: Goal, split: list[slice]) -> Tensor:
+    """Lower bounds on the goal's margin (B,), some rows at a time."""
+    rows = [torch.arange(part.start, part.stop, device=goal.y.device) for part in split]
     parts = [_collected(_margins(operations, value.take(i), goal.take(i)), goal) for i in rows]
     return torch.cat(parts)
 
@@ -217,8 +216,7 @@ def _judged(lower: Tensor, clean: Tensor) -> Bound:
 
 
 def _scores(model: Model, around: PerturbationSet) -> Tensor:
-    size = model.chunk or len(around)
-    return torch.cat([model.ask(around.x[part]) for part in slices(len(around), size)])
+    return torch.cat([model.ask(around.x[part]) for part in model.parts(around.x, len(around))])
 
 
 def _weight(weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -154,12 +154,12 @@ def correct(model: Any, data: Data) -> Tensor:
     """The examples that the model reads as labelled, as indices; NaN, infinity and ties are wrong."""
     import torch
 
-    from robustly.core.rows import cut, slices
+    from robustly.core.rows import cut
     from robustly.goals import Goal
     from robustly.oracle import Access
 
     right = []
-    for part in slices(len(data), model.chunk or BATCH):
+    for part in model.parts(data.x, len(data)):
         x, goal = cut(data.x, part), Goal(data.y[part].to(model.device))
         answer = model.ask(x.to(model.device) if isinstance(x, torch.Tensor) else x)
         wrong = goal.met_by_labels(answer) if model.access == Access.LABELS else goal.met(answer)

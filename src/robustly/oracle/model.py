@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustly.core.errors import ModelRaised, RobustlyError
-from robustly.core.rows import Batch
+from robustly.core.rows import Batch, slices
 from robustly.threats.base import Domain
 
 
@@ -32,7 +32,8 @@ class Model:
     domain: the range of inputs before preparation (normalisation, tokenisation), which is part of `call`.
     access: the most an attacker can be granted.
     classes: K, where known.
-    chunk: most rows in one call; 0 for no limit. On a CPU small chunks stay in its caches.
+    chunk: most rows in one call; 0 leaves it to `numbers`: most input numbers in one call, rounded to multiples of 16
+        rows, of which at least one; 0 for no limit. On a CPU the activations of small chunks stay in its caches.
     name, digest: what the model is called, and a hash of its weights (or of what stands for them).
     module: the network behind `call`, for certifiers and fast twins; its inputs are those of `call`.
     notes: what was detected or declared, as sentences for the record.
@@ -43,12 +44,20 @@ class Model:
     access: Access = Access.GRADIENTS
     classes: int | None = None
     chunk: int = 0
+    numbers: int = 0
     name: str = "callable"
     digest: str = ""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     module: torch.nn.Module | None = None
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def parts(self, x: Batch, count: int) -> list[slice]:
+        """How `count` rows of inputs such as x are split into calls."""
+        size = self.chunk
+        if not size and self.numbers and isinstance(x, Tensor) and len(x):
+            size = max(16, self.numbers // max(x[0].numel(), 1) // 16 * 16)
+        return list(slices(count, size or max(count, 1)))
 
     def granting(self, access: Access) -> Model:
         """The same model with at most this access. Where that is labels it answers that of the largest score, and -1 where

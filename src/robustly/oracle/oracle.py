@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustly.core.errors import AccessError, UsageError
-from robustly.core.rows import Batch, cut, device_of, slices, spread, take
+from robustly.core.rows import Batch, cut, device_of, spread, take
 from robustly.goals import Goal
 from robustly.oracle.ledger import Ledger
 from robustly.oracle.model import Access, Model
@@ -124,14 +124,14 @@ class Oracle:
         self._grant(Access.GRADIENTS)
         goal = goal or self.goal
         rows = self._due(where)
-        parts = [self._gradient(z, loss, goal, rows[part]) for part in self._parts(len(rows))]
-        if not parts:
-            nothing = torch.zeros(len(self.rows), device=z.device)
-            return Answer(nothing, torch.zeros_like(z), torch.zeros(len(self.rows), self.model.classes or 1))
-        value, grad, scores = (torch.cat(column) for column in zip(*parts, strict=True))
-        if len(rows) == len(self.rows):
-            return Answer(value, grad, scores)
         count = len(self.rows)
+        parts = [self._gradient(z, loss, goal, rows[part], count) for part in self._parts(len(rows))]
+        if not parts:
+            nothing = torch.zeros(count, device=z.device)
+            return Answer(nothing, torch.zeros_like(z), torch.zeros(count, self.model.classes or 1, device=z.device))
+        value, grad, scores = parts[0] if len(parts) == 1 else (torch.cat(c) for c in zip(*parts, strict=True))
+        if len(rows) == count:
+            return Answer(value, grad, scores)
         return Answer(spread(value, rows, count), spread(grad, rows, count), spread(scores, rows, count))
 
     def propose(self, candidates: Batch, owner: Tensor) -> Proposals:
@@ -169,7 +169,7 @@ class Oracle:
         return (self.open if where is None else self.open & where).nonzero().squeeze(1)
 
     def _parts(self, count: int) -> list[slice]:
-        return list(slices(count, self.model.chunk or max(count, 1)))
+        return self.model.parts(self.around.x, count)
 
     def _ask(self, z: Batch, rows: Tensor) -> Tensor:
         everything = len(rows) == len(self.rows)
@@ -184,16 +184,18 @@ class Oracle:
         for part in self._parts(len(local)):
             some, at = cut(points, part), local[part]
             self._pay(at, forward=1)
-            scores = self.model.ask(some.clone() if isinstance(some, Tensor) else some)  # a model may write into its input
+            scores = self.model.ask(
+                some.clone() if isinstance(some, Tensor) else some
+            )  # a model may write into its input
             self.ledger.note(self.rows[at], some, scores, self.goal.take(at), self._near(at))
             out.append(scores)
         return torch.cat(out) if out else torch.zeros(0, self.model.classes or 1)
 
-    def _gradient(self, z: Tensor, loss: Loss, goal: Goal, local: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        points = z[local].detach().requires_grad_()
+    def _gradient(self, z: Tensor, loss: Loss, goal: Goal, local: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        points = (z if len(local) == count else z[local]).detach().requires_grad_()
         self._pay(local, forward=1)
         with torch.enable_grad():
-            scores = self.model.answer(points.clone())  # not a leaf: a model may write into its input
+            scores = self.model.answer(points.clone())  # not a leaf, nor the attack's own: a model may write into it
             if not scores.requires_grad:
                 raise AccessError(
                     f"no gradient flows through {self.model.name}: its answer is cut off from its input (no_grad, detach, "
@@ -202,10 +204,14 @@ class Oracle:
             value = loss(scores, goal.take(local))
             self._pay(local, backward=1)
             (grad,) = torch.autograd.grad(value.sum(), points)
-        scores, points = scores.detach(), points.detach()
-        self.ledger.note(self.rows[local], points, scores, self.goal.take(local), self._near(local))
-        grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
-        self.ledger.flat.index_add_(0, self.rows[local], (grad.flatten(1).abs().amax(1) == 0).long())
+        scores = scores.detach()
+        self.ledger.note(self.rows[local], points.detach(), scores, self.goal.take(local), self._near(local))
+        largest = torch.linalg.vector_norm(grad.flatten(1), ord=float("inf"), dim=1)
+        sound = torch.isfinite(largest)
+        if not sound.all():
+            grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
+            largest = torch.where(sound, largest, grad.flatten(1).abs().amax(1))
+        self.ledger.flat.index_add_(0, self.rows[local], (largest == 0).long())
         return value.detach(), grad, scores
 
     def _pay(self, local: Tensor, forward: int = 0, backward: int = 0) -> None:

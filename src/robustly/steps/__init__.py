@@ -2,6 +2,6 @@
 
 from robustly.steps.combinators import in_turn, per_target, restarts
 from robustly.steps.starts import clean, uniform
-from robustly.steps.transforms import by_radius, chain, momentum, scale, steepest
+from robustly.steps.transforms import by_radius, chain, momentum, steepest
 from robustly.steps.types import Attack, Case, Start, Step, Transform
 from robustly.steps.walk import ascend, looking_ahead, projected

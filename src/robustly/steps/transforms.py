@@ -34,13 +34,8 @@ def steepest() -> Transform:
     return _stateless(lambda case, change: walkable(case).steepest(change))
 
 
-def scale(factor: float) -> Transform:
-    """A constant multiple."""
-    return _stateless(lambda case, change: change * factor)
-
-
-def by_radius() -> Transform:
-    """Multiples of each example's eps, so that step sizes are fractions of the radius.
+def by_radius(fraction: float = 1.0) -> Transform:
+    """That fraction of each example's eps, so that step sizes do not depend on the radius.
 
     Raises:
         UsageError: an infinite radius.
@@ -52,7 +47,7 @@ def by_radius() -> Transform:
             raise UsageError(
                 "a walk of fixed radius needs a finite eps; for the least distance use an attack such as cw."
             )
-        return change * column(radius, change)
+        return change * column(radius * fraction, change)
 
     return _stateless(update)
 
