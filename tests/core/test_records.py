@@ -1,6 +1,7 @@
 """Records survive a round trip, hold no NaN token, and refuse what they don't know."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,3 +71,8 @@ def test_a_missing_damaged_or_newer_record_is_refused(tmp_path):
 
 def test_the_schema_describes_the_fields():
     assert schema()["properties"]["not_tested"]["description"]
+
+
+def test_the_schema_in_the_docs_is_this_one():
+    kept = json.loads((Path(__file__).parents[2] / "docs" / "record.schema.json").read_text())
+    assert kept == json.loads(json.dumps(schema()))
