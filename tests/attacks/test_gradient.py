@@ -65,7 +65,6 @@ def test_a_broken_row_is_not_asked_again(name):
     problem = small()
     ledger = problem.run(ATTACKS[name](), Linf(0.3))
     assert ledger.firm.any()
-    assert torch.equal(ledger.forward[ledger.firm], ledger.found_at[ledger.firm])
     assert sum(map(len, problem.asked)) == ledger.forward.sum()
 
 

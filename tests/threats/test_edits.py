@@ -73,7 +73,7 @@ def test_membership_and_distance_are_the_definition(rows, alphabet):
     x, z, most = zip(*rows, strict=True)
     ball = EditSet(x, torch.tensor(most), alphabet)
     assert ball.contains(z).tolist() == [reference(a, b, alphabet) <= k for a, b, k in rows]
-    assert ball.distance(z).tolist() == [reference(a, b) for a, b, _ in rows]
+    assert ball.distance(z).tolist() == [reference(a, b, alphabet) for a, b, _ in rows]
     assert ball.distance(z).dtype == torch.float64
 
 

@@ -39,7 +39,7 @@ def check_pair(model: Model, data: Data) -> Checked:
         UsageError: values outside the model's range, answers of a wrong shape, labels or class names beyond its
             classes, or a model that raises on each of the first examples.
     """
-    model = _in_range(model, data)
+    model = in_range(model, data)
     found, spent = _first_answer(model, data)
     warnings: list[str] = []
     if found.wrote:
@@ -141,7 +141,7 @@ def shielded(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return copied
 
 
-def _in_range(model: Model, data: Data) -> Model:
+def in_range(model: Model, data: Data) -> Model:
     if not isinstance(data.x, Tensor):
         return model
     if model.domain != Domain():

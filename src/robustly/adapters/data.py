@@ -31,7 +31,7 @@ class Data:
     x: float32 (N, ...) within `domain`, or a tuple of N texts. y: int64 (N,). classes: names by label, empty where
     unknown. ids: one a row, 16 hex digits of sha256 over the float32 bytes (or UTF-8) and the label: the same wherever
     the example stands; exact copies are told apart by their count. digest: sha256 over ids and shape. notes: what was
-    detected or assumed.
+    detected or assumed. declared: the domain was declared with the data, not detected.
     """
 
     x: Batch
@@ -44,6 +44,7 @@ class Data:
     domain: Domain
     source: str | None
     notes: tuple[str, ...]
+    declared: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
@@ -170,6 +171,7 @@ def _checked(
         domain,
         word,
         notes,
+        declared=kind != "text" and (raw.range or range) is not None,
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
+import sys
 from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from robustly.adapters.contents import content_digest, is_bound, of_library, tensor_parts
 
 
 def module_digest(module: nn.Module) -> str:
@@ -22,35 +24,38 @@ def module_digest(module: nn.Module) -> str:
     weights.update({name: value for name, value in module.named_buffers() if name not in weights})
     for name, value in weights.items():
         total.update(f"{name}:".encode())
-        _add(total, value)
+        if isinstance(value, Tensor):
+            for part in tensor_parts(value):
+                total.update(part)
+        else:
+            total.update(f"{type(value).__qualname__}\n".encode())
     return total.hexdigest()
 
 
 def callable_digest(function: Callable[..., Any]) -> tuple[str, str]:
-    """A hash of the source of a function, or of its class; and a sentence that says what the hash covers."""
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    for thing in (inner, type(inner)):
-        try:
-            source = inspect.getsource(thing)  # type: ignore[arg-type]
-        except (OSError, TypeError):
-            continue
-        return hashlib.sha256(
-            source.encode()
-        ).hexdigest(), "the model's hash is of its source: what it refers to is not in it"
-    name = getattr(inner, "__qualname__", type(inner).__qualname__)
-    return hashlib.sha256(name.encode()).hexdigest(), "the model's source can't be read: its hash is of its name only"
+    """Sha256 (hex) of a callable, and a sentence that says what it covers.
+
+    It is over the code (not the comments) and, as deep as they go, over defaults, arguments of partials, the object of
+    a method, and whatever closure and globals hold: networks, tensors, arrays, plain values, functions, objects.
+    """
+    while isinstance(function, functools.partial) and not function.args and not function.keywords:
+        function = function.func
+    digest, missed = content_digest(function, module_digest)
+    if isinstance(function, nn.Module):
+        return digest, "the model's hash is of its layers and weights"
+    if _only_named(function):
+        return digest, "the model is a function of a library: its hash is of its name only"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    note = f"the model's hash is of its code (as compiled by Python {version}) and of what that refers to; "
+    return digest, f"{note}libraries, and what it imports when called, count by name only{_left_out(missed)}"
 
 
-def _add(total: Any, value: Any) -> None:
-    if not isinstance(value, Tensor):
-        total.update(f"{type(value).__qualname__}\n".encode())
-        return
-    value = value.detach()
-    total.update(f"{value.dtype}{tuple(value.shape)}\n".encode())
-    if value.is_quantized:
-        total.update(f"{value.qscheme()}".encode())
-        value = value.int_repr()
-    value = value.to_dense() if value.layout is not torch.strided else value
-    total.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+def _left_out(missed: tuple[str, ...]) -> str:
+    return f"; a change in {', '.join(missed)} would go unnoticed, as that can't be hashed" if missed else ""
+
+
+def _only_named(function: Callable[..., Any]) -> bool:
+    if isinstance(function, BuiltinFunctionType):
+        return not is_bound(function)
+    plain = isinstance(function, FunctionType) and not function.__closure__
+    return plain and of_library(str(function.__globals__.get("__name__")))

@@ -11,8 +11,10 @@ from typing import Any
 from torch import nn
 
 from robustly.adapters.callables import from_callable
+from robustly.adapters.digests import callable_digest
 from robustly.adapters.modules import from_module, wanted_device
 from robustly.adapters.outputs import Call, labels_of
+from robustly.adapters.ranges import with_range
 from robustly.adapters.weights import load_weights
 from robustly.core.errors import UsageError, nearest
 from robustly.oracle.model import Access, Model
@@ -35,8 +37,8 @@ def load_model(
     """A `Model` of a word, an `nn.Module`, a callable (inputs to scores (B, K)) or a `Model`.
 
     source: see `FORMS`. weights: a .safetensors file (or .pt, without code) loaded strictly into the module that
-    file.py:function makes. range: lowest and highest input value, before any normalisation. access: the most an
-    attacker is granted: "gradients", "scores" or "labels". classes: K. device: where to compute; None is where the
+    file.py:function makes. range: lowest and highest input value, before any normalisation; None keeps what the model
+    declares. A `Model` without a digest gets that of its call. access: the most an attacker is granted: "gradients", "scores" or "labels". classes: K. device: where to compute; None is where the
     module lies. trust_pickle: run code from files that need it. A module given from Python is used as it is, and never
     changed.
 
@@ -52,7 +54,7 @@ def load_model(
             "a module given from Python keeps its weights: write model.load_state_dict(...) before the audit."
         )
     model = _of(source, None if weights is None else Path(weights), device, trust_pickle)
-    return _declared(model, range, access, classes)
+    return _declared(_with_digest(model), range, access, classes)
 
 
 def _of(source: Any, weights: Path | None, device: str | None, trust_pickle: bool) -> Model:
@@ -132,21 +134,26 @@ def _of_estimator(estimator: Any) -> Model:
     return from_sklearn(estimator)
 
 
+def _with_digest(model: Model) -> Model:
+    if model.digest:
+        return model
+    digest, note = callable_digest(model.call)
+    return replace(model, digest=digest, notes=(*model.notes, note))
+
+
 def _declared(model: Model, range: tuple[float, float] | None, access: str | None, classes: int | None) -> Model:
     """The model with what the user declared about it."""
-    notes = [] if PREPARED in model.notes else [PREPARED]
+    if PREPARED not in model.notes:
+        model = replace(model, notes=(*model.notes, PREPARED))
     if range is not None:
-        model = replace(model, domain=domain_of(range))
-        notes.append(f"input range {model.domain}, declared")
+        model = with_range(model, domain_of(range), "declared")
     if classes is not None:
         if classes < 2:
             raise UsageError(f"classes={classes}: a classifier has at least 2 classes, or there is nothing to confuse.")
         if model.classes not in (None, classes):
             raise UsageError(f"classes={classes} declared, but the model {model.name} has {model.classes}.")
         model = replace(model, classes=classes)
-    if access is not None:
-        model = _granted(model, access)
-    return replace(model, notes=(*model.notes, *notes))
+    return model if access is None else _granted(model, access)
 
 
 def _granted(model: Model, word: str) -> Model:

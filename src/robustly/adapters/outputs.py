@@ -45,13 +45,16 @@ def scores_of(answer: Any, count: int) -> Tensor:
 def labels_of(answer: Any, count: int) -> Tensor:
     """Labels int64 (B,) of an answer that has them, or the best class of scores (B, K).
 
-    A row of scores that is not finite, or whose best is tied, gets -1, which is no class: it counts against the model.
+    A label or a row of scores that is not finite, or whose best is tied, gets -1, which is no class: it counts against
+    the model.
 
     Raises:
         UsageError: neither labels nor scores.
     """
     found = _tensor_of(answer)
     if found.dim() == 1 and len(found) == count:
+        if found.is_floating_point():
+            found = torch.where(torch.isfinite(found), found, -1)
         if found.is_floating_point() and not bool((found == found.round()).all()):
             raise UsageError(
                 f"labels are whole numbers, the model answered {found[0].item():g} for the first input. "

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from robustly.core.errors import UsageError
+from robustly.oracle.model import Model
 from robustly.threats.base import Domain
+
+_START = "input range "
 
 
 def detect_range(x: Tensor) -> tuple[Domain, str]:
-    """The domain of floating inputs (N, ...), and a sentence that says how it was found.
+    """The domain of floating inputs (N, ...) of which none is declared, and a sentence about their values.
 
     All in [0, 1]: that. Images beyond it: unbounded, unless they look like 0..255.
 
@@ -19,13 +24,13 @@ def detect_range(x: Tensor) -> tuple[Domain, str]:
     """
     low, high = x.min().item(), x.max().item()
     if low >= 0 and high <= 1:
-        return Domain(0.0, 1.0), f"input range [0, 1], detected: all values lie in [{low:g}, {high:g}]"
+        return Domain(0.0, 1.0), f"all values lie in [{low:g}, {high:g}]: [0, 1] where no range is declared"
     if _looks_like_bytes(x, low, high):
         raise UsageError(
             f"the data look like 0..255: they reach from {low:g} to {high:g}. Divide by 255, or declare range=(0, 255) "
             "(--range 0,255); eps is then in the same units."
         )
-    note = f"no input range: values reach from {low:g} to {high:g}, and an attacker may leave that (see range=)"
+    note = f"values reach from {low:g} to {high:g}: where no range is declared, an attacker may leave that (see range=)"
     if x.dim() == 4 and low < 0:
         note += "; the images look normalised: eps is in these units unless the normalisation moves into the model"
     return Domain(), note
@@ -49,6 +54,17 @@ def refuse_outside(x: Tensor, domain: Domain) -> None:
         f"input {index[0]} has the value {x[index].item():g} at {index[1:]}, outside the declared range {domain}. "
         f"{remedy}"
     )
+
+
+def with_range(model: Model, domain: Domain, how: str) -> Model:
+    """The model with this range, and how it became known: "declared" or "detected". A later word replaces an earlier."""
+    notes = [note for note in model.notes if not note.startswith(_START)]
+    return replace(model, domain=domain, notes=(*notes, f"{_START}{domain}, {how}"))
+
+
+def has_noted_range(model: Model) -> bool:
+    """Do the notes say where the range is from?"""
+    return any(note.startswith(_START) for note in model.notes)
 
 
 def _looks_like_bytes(x: Tensor, low: float, high: float) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustly.adapters.digests import callable_digest
 from robustly.core.errors import UsageError
 from robustly.core.rows import Batch
 from robustly.oracle.model import Access, Model
@@ -139,11 +140,9 @@ def _digest(estimator: Any) -> tuple[str, tuple[str, ...]]:
 
     try:
         return str(Hasher(hash_name="sha1").hash(estimator)), ()
-    except Exception as error:  # a lambda or an open file inside, in many guises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return "", (
-            f"the model has no digest, so a change of it would go unnoticed: it cannot be serialised ({reason}).",
-        )
+    except Exception:  # a lambda or an open file inside, in many guises
+        digest, note = callable_digest(estimator.predict)
+        return digest, (f"the estimator cannot be serialised: {note}.",)
 
 
 def _some(classes: Any) -> str:

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustly.adapters.border import check_eps, check_pair, shielded
+from robustly.adapters.border import check_eps, check_pair, in_range, shielded
 from robustly.adapters.data import Data, load_data
 from robustly.adapters.models import load_model
 from robustly.adapters.twin import fast_twin
 from robustly.auditing import summarise
 from robustly.auditing.plan import Plan, fitting, load_plan
-from robustly.auditing.problem import Problem
+from robustly.auditing.problem import Problem, one_size
 from robustly.auditing.progress import Watcher
 from robustly.auditing.run import Limits, Run, execute
 from robustly.auditing.store import Store, compare_request
-from robustly.core.errors import UsageError
+from robustly.core.errors import Contradiction, UsageError
 from robustly.core.points import write_atomically
-from robustly.core.records import DataFacts, ModelFacts, Record
+from robustly.core.records import DataFacts, ModelFacts, Record, Row, Summary
+from robustly.core.rows import Batch, cut, device_of, slices
 from robustly.goals import Goal
 from robustly.oracle import Access, Model
-from robustly.soundness.probes import probe
-from robustly.threats import PerturbationSet, Threat, eps_of, parse_threat
+from robustly.soundness.probes import PROBED, probe
+from robustly.threats import Edits, PerturbationSet, Threat, as_threat, eps_of, with_eps
 
 BATCH_NUMBERS = 2**23
 """Most input numbers in a batch when its size is left to us: 32 MB of float32."""
@@ -53,6 +54,7 @@ def audit(
     range: tuple[float, float] | None = None,
     access: str | None = None,
     classes: int | None = None,
+    names: Sequence[str] = (),
     weights: str | Path | None = None,
     trust_pickle: bool = False,
     twin: str | None = None,
@@ -69,7 +71,7 @@ def audit(
     eps: further sizes, for the curve of robust accuracy; verdicts are carried over from one to the other.
     out: run folder; None keeps the run in memory. An interrupted run in a folder goes on where it was.
     limit: only the first N examples. time: stop after so many seconds. until: stop when the bracket is so narrow.
-    batch: examples a commit. device: where to compute; None is where the module lies. range: of inputs, if it isn't to be detected. access: grant no more than "labels" or "scores".
+    batch: examples a commit. device: where to compute; None is where the module lies. range: of inputs, if it isn't to be detected. names: of the classes, in the order of the model's scores. access: grant no more than "labels" or "scores".
     twin: search on a fast copy of the network ("channels-last", "bf16"); the judge always asks the original.
     watch: called with a `Snapshot` as the run goes.
 
@@ -78,20 +80,18 @@ def audit(
         Contradiction: an example was broken and certified.
         RunError: storage failed.
     """
-    threat = parse_threat(threat) if isinstance(threat, str) else threat
-    plan = load_plan(plan)
-    limits = _limits(time, until)
-    examples = load_data(data, limit=limit, range=range)
+    threat, plan, limits = as_threat(threat), load_plan(plan), _limits(time, until)
+    examples = load_data(data, limit=limit, range=range, classes=names)
     loaded = load_model(
         model,
         weights=weights,
-        range=range or _finite(examples),
+        range=range,
         access=access,
         classes=classes,
         device=device,
         trust_pickle=trust_pickle,
     )
-    source = str(model) if isinstance(model, (str, Path)) else None
+    source = (str(model) if isinstance(model, (str, Path)) else None, str(weights) if weights else None)
     store = Store(Path(out) if out else None)
     try:
         return _audit(
@@ -114,14 +114,18 @@ def _audit(
     twin: str | None,
     watch: Watcher | None,
     command: str | None,
-    source: str | None,
+    source: tuple[str | None, str | None],
 ) -> Record:
-    begun = _now()
+    model = in_range(model, data)
+    x = data.x.to(model.device) if isinstance(data.x, Tensor) else data.x
+    y = data.y.to(device_of(x))
+    main = eps_of(threat)
+    wanted = tuple(dict.fromkeys([main, *sorted(sizes)]))
     size = _batch(batch, data)
     request = {
         "model": model.digest,
         "data": data.digest,
-        "threat": str(threat),
+        "threat": one_size(threat, x),
         "sizes": list(sizes),
         "plan": [str(stage) for stage in plan.stages],
         "seed": seed,
@@ -131,26 +135,47 @@ def _audit(
         "twin": twin,
         "device": str(model.device),
     }
+    _refuse_misfits(threat, wanted, x, model)
     torn = _resumed(store, request)
-    x = data.x.to(model.device) if isinstance(data.x, Tensor) else data.x
-    y = data.y.to(model.device)
-    around = threat.at(x, model.domain)  # refuses what the threat cannot stand around, before any pass is spent
-    model, facts = _met(store, model, data, threat, around, Goal(y))
+    few = slice(0, PROBED)
+    around = threat.at(cut(x, few), model.domain)
+    model, facts = _met(store, model, data, threat, around, Goal(y[few]))
     stages, left_out = fitting(plan, model, around, facts["random"])
     search = fast_twin(model, twin) if twin else model
     problem = Problem(model, search, x, y, data.ids, threat, seed, facts["random"])
-    main = eps_of(threat)
-    wanted = tuple(dict.fromkeys([main, *sorted(sizes)]))
-    run = Run(problem, stages, wanted, store, size, limits, watch)
-    before = store.fact("seconds") or 0.0
+    run = Run(problem, stages, wanted, store, size, limits, watch, left_out=left_out)
+    why, contradiction = None, None
     try:
-        why = execute(run)
-    finally:
-        store.keep_fact("seconds", before + _now() - begun)
-    record = _record(run, plan, left_out, data, facts, why, torn, before + _now() - begun, command, source)
+        with _float32(model.device):
+            why = execute(run)
+    except Contradiction as found:
+        contradiction = found
+    record = _record(run, plan, data, facts, why, contradiction, torn, command, source)
     if store.folder:
         write_atomically(store.folder / "record.json", record.to_json().encode())
+    if contradiction:
+        raise contradiction
     return record.with_points(store.folder, store.points)
+
+
+def _refuse_misfits(threat: Threat, sizes: tuple[float, ...], x: Batch, model: Model) -> None:
+    """Refuse, before any pass is spent, inputs that the threat cannot stand around and sizes it cannot have."""
+    for part in slices(len(x), 1024):
+        threat.at(cut(x, part), model.domain)
+    for eps in sizes:
+        if not 0 <= eps < float("inf"):
+            raise UsageError(f"eps must be finite and >= 0, got {eps:g}.")
+        with_eps(threat, eps).at(cut(x, slice(0, 1)), model.domain)
+
+
+@contextmanager
+def _float32(device: torch.device) -> Iterator[None]:
+    """On a GPU, convolutions in full float32 rather than TF32, and the same algorithm each time."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
 
 
 def _resumed(store: Store, request: dict[str, Any]) -> int:
@@ -205,22 +230,21 @@ def _met(
 def _record(
     run: Run,
     plan: Plan,
-    left_out: list[str],
     data: Data,
     facts: dict[str, Any],
     why: str | None,
+    contradiction: Contradiction | None,
     torn: int,
-    seconds: float,
     command: str | None,
-    source: str | None,
+    source: tuple[str | None, str | None],
 ) -> Record:
     model, problem = run.problem.model, run.problem
     probes = (facts["forward"], facts["backward"])
     table = summarise.rows(run)
-    summary = summarise.summary(run, table, probes, seconds)
+    summary = summarise.summary(run, table, probes)
     return Record(
-        status="partial" if why else "complete",
-        why_partial=why,
+        status="contradiction" if contradiction else "partial" if why else "complete",
+        why_partial=str(contradiction) if contradiction else why,
         threat=str(problem.threat),
         eps=eps_of(problem.threat),
         plan=plan.name,
@@ -233,7 +257,8 @@ def _record(
             domain=(model.domain.low, model.domain.high),
             classes=model.classes,
             device=str(model.device),
-            source=source,
+            source=source[0],
+            weights=source[1],
         ),
         data=DataFacts(
             name=data.name,
@@ -248,21 +273,21 @@ def _record(
         stages=summarise.stages(run, probes),
         sweep=summarise.sweep(run),
         rows=table,
-        warnings=(*facts["warnings"], *_observed(table, summary.judged_misses, torn)),
+        warnings=(*facts["warnings"], *_observed(table, summary, torn)),
         notes=tuple(dict.fromkeys(facts["notes"])),
-        not_tested=(*_always(problem.threat, why), *left_out, *plan.not_tested),
+        not_tested=(*_always(problem.threat, why), *dict.fromkeys(run.left_out), *plan.not_tested),
         versions={
             "robustly": metadata.version("robustly"),
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
-        machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device}",
+        machine=f"{platform.machine()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}, {model.device}",
         command=command,
         started=facts["started"],
     )
 
 
-def _observed(table: tuple[Any, ...], misses: int, torn: int) -> list[str]:
+def _observed(table: tuple[Row, ...], summary: Summary, torn: int) -> list[str]:
     """Warnings that only the finished table can give."""
     out = []
     flat = sum("flat-gradient" in r.flags for r in table)
@@ -281,8 +306,14 @@ def _observed(table: tuple[Any, ...], misses: int, torn: int) -> list[str]:
         out.append(f"ties: the two best scores were equal for {ties} examples; a tie counts against the model.")
     if raised:
         out.append(f"the model raised an error for {raised} examples; they count as not robust.")
-    if misses:
-        out.append(f"{misses} finds of the search were not confirmed by the judge and were dropped.")
+    classes = len({r.label for r in table})
+    if summary.clean_asked == len(table) and classes > 1 and summary.clean <= 1 / classes:
+        out.append(
+            f"clean accuracy {summary.clean:.1%} is no better than chance for {classes} classes: labels in another order, "
+            "missing normalisation, or weights that were not loaded?"
+        )
+    if summary.judged_misses:
+        out.append(f"{summary.judged_misses} finds of the search were not confirmed by the judge and were dropped.")
     if torn:
         out.append(
             f"{torn} stages had missing or damaged counterexamples when the run was resumed; they were computed again."
@@ -292,11 +323,14 @@ def _observed(table: tuple[Any, ...], misses: int, torn: int) -> list[str]:
 
 def _always(threat: Threat, why: str | None) -> list[str]:
     """What no audit of this kind tells."""
+    others = "changes of meaning, words or layout" if isinstance(threat, Edits) else "other norms, rotations, patches"
     out = [
-        f"changes outside {threat}: other norms, larger sizes, rotations, patches, other inputs than these",
+        f"changes outside {threat}: larger sizes, {others}, other inputs than these",
         "undecided examples: no counterexample was found within the plan's passes, which proves nothing",
         "attackers who adapt to this very model by hand",
     ]
+    if str(threat).startswith(("l1", "l0")):
+        out.append("the attacks made for sparse changes: here only attacks with a general step search l1 and l0 sets")
     return [f"the rest of the plan: {why}", *out] if why else out
 
 
@@ -315,12 +349,3 @@ def _batch(batch: int | str, data: Data) -> int:
     if not isinstance(batch, int) or batch < 1:
         raise UsageError(f'batch is "auto" or a whole number of examples, got {batch!r}.')
     return batch
-
-
-def _finite(data: Data) -> tuple[float, float] | None:
-    """The data's range as detected; None for texts."""
-    return (data.domain.low, data.domain.high) if isinstance(data.x, Tensor) else None
-
-
-def _now() -> float:
-    return monotonic()

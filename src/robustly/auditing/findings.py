@@ -38,10 +38,11 @@ class Finding(Frozen):
     why: str | None = None
 
 
-def verdict(findings: Iterable[Finding], eps: float) -> tuple[Verdict, Finding | None]:
+def verdict(findings: Iterable[Finding], eps: float, strict: bool = True) -> tuple[Verdict, Finding | None]:
     """The verdict at `eps` from everything known of one example, and the finding that decides it.
 
-    Broken at a smaller eps (or by a point within this one) is broken here; certified at a larger is certified here.
+    Broken at a smaller eps (or by a point within this one) is broken here; certified at a larger is certified here. What
+    is both is a contradiction; unless `strict`, for the record of the run that it stopped, it is told as broken.
 
     Raises:
         Contradiction: broken and certified at once.
@@ -57,7 +58,7 @@ def verdict(findings: Iterable[Finding], eps: float) -> tuple[Verdict, Finding |
             broken = found
         if found.outcome == "certified" and found.eps >= eps and certified is None:
             certified = found
-    if broken and certified:
+    if broken and certified and strict:
         raise Contradiction(
             f"example {broken.index} is broken by {broken.by} at distance {broken.distance} (counterexample {broken.point}) "
             f"and certified at eps {certified.eps:g} by {certified.by} (bound {certified.bound}). One of the two is wrong: "

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustly.core.rows import Batch, cut
+from robustly.core.rows import Batch
 from robustly.goals import Goal
 from robustly.oracle import Access, Model
 from robustly.threats.base import PerturbationSet
@@ -36,13 +36,13 @@ class Judgement(NamedTuple):
 def judge(model: Model, around: PerturbationSet, goal: Goal, z: Batch, random: bool = False) -> Judgement:
     """Judge z (R points, one a row of `around` and `goal`)."""
     votes = VOTES if random else 1
-    answers = [_answer(model, z) for _ in range(votes)]
+    answers = [model.ask_all(z) for _ in range(votes)]
     met = torch.stack([_met(model, goal, answer) for answer in answers]).float().mean(0) > 0.5
     inside = around.contains(z)
     answer = answers[0]
     if model.access == Access.LABELS:
-        nothing = torch.full((len(z),), float("nan"), dtype=torch.float64)
-        no = torch.zeros(len(z), dtype=torch.bool)
+        nothing = torch.full((len(z),), float("nan"), dtype=torch.float64, device=answer.device)
+        no = torch.zeros_like(met)
         return Judgement(met & inside, inside, answer, nothing, nothing, around.distance(z), no, no, votes)
     odd = ~torch.isfinite(answer).all(1)
     margin = goal.margin(answer).double()
@@ -62,11 +62,6 @@ def judge(model: Model, around: PerturbationSet, goal: Goal, z: Batch, random: b
 def confidence(scores: Tensor) -> Tensor:
     """Softmax probability of the largest score, float64 (B,)."""
     return torch.softmax(scores.double(), 1).amax(1)
-
-
-def _answer(model: Model, z: Batch) -> Tensor:
-    parts = [model.ask(cut(z, part)) for part in model.parts(z, len(z))]
-    return torch.cat(parts)
 
 
 def _met(model: Model, goal: Goal, answer: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robustly.core.errors import UsageError, nearest
-from robustly.core.specs import Spec, from_table, lookup
+from robustly.core.specs import Entry, Spec, from_table, lookup
 from robustly.oracle import Access, Model
 from robustly.threats.base import Finite, PerturbationSet
 
@@ -135,9 +135,16 @@ def _misfit(stage: PlanStage, model: Model, around: PerturbationSet, random: boo
             return ""
         if model.access < Access[entry.needs.upper()]:
             return f"{leaf.name} needs {entry.needs}, the model grants {model.access.name.lower()}"
-        if not any(c.__name__ in entry.sets for c in type(around).__mro__):
+        if not _walks(entry, around):
             return f"{leaf.name} cannot walk in a {type(around).__name__}"
     return None
+
+
+def _walks(entry: Entry, around: PerturbationSet) -> bool:
+    """Can the attack walk in this set, and in the ball within, where it is a grid or the first of two?"""
+    inner = getattr(around, "ball", None) or getattr(around, "first", None)
+    fits = any(c.__name__ in entry.sets for c in type(around).__mro__)
+    return fits and (inner is None or not {"GridSet", "BothSet"} & set(entry.sets) or _walks(entry, inner))
 
 
 def _stage(table: Mapping[str, Any], what: str) -> PlanStage:

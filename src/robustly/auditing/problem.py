@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from robustly.core import keys
+from robustly.core.errors import UsageError
 from robustly.core.rows import Batch, take
 from robustly.goals import Goal
 from robustly.oracle import Model
-from robustly.threats import Threat, with_eps
+from robustly.threats import Both, Grid, Threat, with_eps
+from robustly.threats.ball import NormThreat
 from robustly.threats.base import PerturbationSet
+
+
+def one_size(threat: Threat, like: Batch) -> str:
+    """A text that identifies a threat with one eps and one mask for all examples: its form, and a hash of the mask.
+
+    like: inputs of the right shape.
+
+    Raises:
+        UsageError: eps or mask differ by example, which a run that carries verdicts between sizes cannot follow.
+    """
+    marks = []
+    for part in _norms(threat):
+        if isinstance(part.eps, Tensor) and part.eps.dim():
+            raise UsageError("an audit takes one eps for all examples; robustly.attack takes one a row.")
+        mask = part.mask
+        if mask is not None and isinstance(like, Tensor):
+            mask = torch.as_tensor(mask)
+            if mask.dim() == like.dim() and len(mask) != 1:
+                raise UsageError(
+                    f"an audit takes one mask for all examples, got {tuple(mask.shape)}; drop its first axis."
+                )
+            marks.append(hashlib.sha256(mask.cpu().numpy().tobytes()).hexdigest()[:16])
+    return " ".join([str(threat), *marks])
+
+
+def _norms(threat: Threat) -> list[NormThreat]:
+    if isinstance(threat, Both):
+        return [*_norms(threat.first), *_norms(threat.second)]
+    if isinstance(threat, Grid):
+        return _norms(threat.threat)
+    return [threat] if isinstance(threat, NormThreat) else []
 
 
 @dataclass(frozen=True)

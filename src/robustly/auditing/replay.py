@@ -44,14 +44,18 @@ def audited_model(
 ) -> Model:
     """The model of a record, or the one given, with the record's range and access.
 
+    weights: None takes those that the record names, unless another model is given.
+
     Raises:
-        UsageError: the record doesn't say where its model came from, or it cannot be loaded.
+        UsageError: the record doesn't say where its model came from, it cannot be loaded, or its weights are gone.
     """
     wanted = source or record.model.source
     if wanted is None:
         raise UsageError(
             "the record does not name its model (the audit was run from Python): give MODEL after the example."
         )
+    if weights is None and wanted == record.model.source:
+        weights = _audited_weights(record)
     low, high = record.model.domain
     domain = Domain(float("-inf") if low is None else low, float("inf") if high is None else high)
     model = load_model(
@@ -63,6 +67,17 @@ def audited_model(
         trust_pickle=trust_pickle,
     )
     return replace(model, domain=domain)
+
+
+def _audited_weights(record: Record) -> str | None:
+    """The file of weights that the audit was given, if it was given one."""
+    path = record.model.weights
+    if path is not None and not Path(path).exists():
+        raise UsageError(
+            f"the audit took the weights of {path}, but that file is gone from here. Run this in the folder of the "
+            "audit, or say where they are with --weights."
+        )
+    return path
 
 
 def replay(record: Record, index: int, model: Model) -> Replayed:

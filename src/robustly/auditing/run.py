@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -16,8 +16,10 @@ from robustly.auditing.findings import CLEAN, Finding, verdict
 from robustly.auditing.plan import PlanStage
 from robustly.auditing.problem import Problem
 from robustly.auditing.progress import Snapshot, Watcher
-from robustly.auditing.stages import Outcome, attack_pass, certify_pass, clean_pass, in_smaller_batches
+from robustly.auditing.stages import Outcome, Search, attack_pass, certify_pass, clean_pass, in_smaller_batches
 from robustly.auditing.store import Batch, Store, by_example
+from robustly.core.errors import AccessError, UsageError
+from robustly.core.records import Verdict
 from robustly.oracle import Access
 
 CROSS_CHECK = 10_000
@@ -28,10 +30,15 @@ CHECKED = 32
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop early. seconds: of this process. until: bracket width. Neither changes a verdict."""
+    """When to stop early. seconds: of this process, though its first batch is always finished. until: bracket width.
+    Neither changes a verdict."""
 
     seconds: float | None = None
     until: float | None = None
+
+
+class OutOfTime(Exception):  # noqa: N818 - it is no error
+    """The time limit was reached inside a batch."""
 
 
 class Place(NamedTuple):
@@ -71,6 +78,11 @@ class Run:
     begun: float = field(default_factory=time.monotonic)
     shown: float = 0.0
     at: Place = field(default_factory=lambda: Place(0.0, CLEAN, "clean", 0, 0))
+    verdicts: list[Verdict] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    fits: int = 2**31
+    read: int = 0
+    committed: int = 0
     now: Bracket = field(default_factory=lambda: Bracket(0.0, 1.0, 0, 1.0))
 
     @property
@@ -90,7 +102,16 @@ def execute(run: Run) -> str | None:
     run.done = {(b.eps, b.stage, b.batch): b for b in run.store.batches()}
     run.forward = sum(b.forward for b in run.done.values())
     run.backward = sum(b.backward for b in run.done.values())
-    run.now = bracket(run, run.sizes[0])
+    run.verdicts = [verdict(run.known.get(i, []), run.sizes[0])[0] for i in range(run.count)]
+    run.read = sum(_read(f) for known in run.known.values() for f in known)
+    run.now = counted(run.verdicts, run.read)
+    try:
+        return _all_stages(run)
+    except OutOfTime:
+        return _why(run)
+
+
+def _all_stages(run: Run) -> str | None:
     if not _stage(run, run.sizes[0], CLEAN, "clean", list(range(run.count)), partial(_clean, run, run.sizes[0])):
         return _why(run)
     clean = _clean_scores(run)
@@ -101,13 +122,11 @@ def execute(run: Run) -> str | None:
     return None if _cross_check(run, clean) else _why(run)
 
 
-def undecided(run: Run, eps: float, before: int | None = None) -> list[int]:
-    """Examples without a verdict at eps, from all findings; `before` a stage: as things stood when it began."""
+def undecided(run: Run, eps: float, before: int) -> list[int]:
+    """Examples without a verdict at eps, as things stood when a stage began."""
     out = []
     for i in range(run.count):
-        known = run.known.get(i, [])
-        if before is not None:
-            known = [f for f in known if _earlier(run, f, eps, before)]
+        known = [f for f in run.known.get(i, []) if _earlier(run, f, eps, before)]
         if verdict(known, eps)[0] == "unknown":
             out.append(i)
     return out
@@ -123,17 +142,26 @@ def _earlier(run: Run, found: Finding, eps: float, stage: int) -> bool:
 
 
 def _planned(run: Run, eps: float, number: int, stage: PlanStage, clean: Tensor | None) -> bool:
-    """A stage of the plan; one with a probe goes on to the rest only if the probe decided something."""
+    """A stage of the plan; one with a probe goes on to the rest only if the probe decided something.
+
+    A stage that turns out not to work in this set is left out, and said so; if it is the only one, that is an error.
+    """
     begun = undecided(run, eps, before=2 * number)
     work = _work(run, number, stage, clean, eps)
     name = stage.spec.name
     chosen = begun if stage.probe is None else _some(run, begun, stage.probe, f"probe {number}")
-    if not _stage(run, eps, 2 * number, name, chosen, partial(work, 2 * number)):
-        return False
-    if stage.probe is None or not any(_decided(run, i, eps, 2 * number) for i in chosen):
+    try:
+        if not _stage(run, eps, 2 * number, name, chosen, partial(work, 2 * number)):
+            return False
+        if stage.probe is None or not any(_decided(run, i, eps, 2 * number) for i in chosen):
+            return True
+        rest = sorted(set(begun) - set(chosen))
+        return _stage(run, eps, 2 * number + 1, name, rest, partial(work, 2 * number + 1))
+    except (UsageError, AccessError) as error:
+        if len(run.stages) == 1:
+            raise
+        run.left_out.append(f"{stage.spec} was left out: {error}")
         return True
-    rest = sorted(set(begun) - set(chosen))
-    return _stage(run, eps, 2 * number + 1, name, rest, partial(work, 2 * number + 1))
 
 
 def _decided(run: Run, example: int, eps: float, stage: int) -> bool:
@@ -144,12 +172,14 @@ def _decided(run: Run, example: int, eps: float, stage: int) -> bool:
 def _work(
     run: Run, number: int, stage: PlanStage, clean: Tensor | None, eps: float
 ) -> Callable[[int, Tensor, dict[int, list[int]]], Outcome]:
+    same = sum(str(other.spec) == str(stage.spec) for other in run.stages[:number])
+    purpose = f"{stage.spec} again {same}" if same else str(stage.spec)  # an equal stage draws other points
+
     def work(position: int, index: Tensor, spent: dict[int, list[int]]) -> Outcome:
         if stage.kind == "certify":
             return certify_pass(run.problem, stage, position, partial(_tick, run), index, eps, spent)
-        return attack_pass(
-            run.problem, stage, position, clean, run.store.keep_point, partial(_tick, run), index, eps, spent
-        )
+        search = Search(stage, position, purpose, clean, run.store.keep_point, partial(_tick, run))
+        return attack_pass(run.problem, search, index, eps, spent)
 
     return work
 
@@ -184,7 +214,8 @@ def _stage(
             return False
         begun, forward, backward = time.monotonic(), run.forward, run.backward
         _show(run, Place(eps, stage, name, start, len(index)))
-        outcome = in_smaller_batches(work, torch.tensor(rows), eps, stage)
+        at = torch.tensor(rows, device=run.problem.y.device)
+        outcome, run.fits = in_smaller_batches(work, at, eps, stage, run.fits)
         spent = (sum(f.forward for f in outcome.findings), sum(f.backward for f in outcome.findings))
         run.forward, run.backward = forward + spent[0], backward + spent[1]
         batch = Batch(eps, stage, number, len(rows), *spent, time.monotonic() - begun, outcome.judged_misses)
@@ -192,7 +223,11 @@ def _stage(
         run.done[eps, stage, number] = batch
         for found in outcome.findings:
             run.known.setdefault(found.index, []).append(found)
-        run.now = bracket(run, run.sizes[0])
+        run.committed += 1
+        for i in rows:
+            run.verdicts[i] = verdict(run.known[i], run.sizes[0])[0]
+        run.read += sum(_read(f) for f in outcome.findings)
+        run.now = counted(run.verdicts, run.read)
         _show(run, Place(eps, stage, name, start + len(rows), len(index)))
     return True
 
@@ -243,17 +278,29 @@ def _why(run: Run) -> str | None:
     return None
 
 
-def bracket(run: Run, eps: float) -> Bracket:
+def bracket(run: Run, eps: float, strict: bool = True) -> Bracket:
     """The bracket at a size, from all that is known."""
-    verdicts = [verdict(run.known.get(i, []), eps)[0] for i in range(run.count)]
-    certified, unknown, broken = (verdicts.count(v) for v in ("certified", "unknown", "broken"))
-    n = max(run.count, 1)
-    return Bracket(certified / n, (certified + unknown) / n, unknown, (certified + unknown + broken) / n)
+    return counted([verdict(run.known.get(i, []), eps, strict)[0] for i in range(run.count)], run.read)
+
+
+def _read(found: Finding) -> bool:
+    """Does this finding say that the unperturbed example is read correctly?"""
+    return found.stage == CLEAN and found.outcome == "open"
+
+
+def counted(verdicts: Sequence[Verdict], read: int) -> Bracket:
+    """The bracket that verdicts make, where `read` examples are read correctly."""
+    certified, unknown = (verdicts.count(v) for v in ("certified", "unknown"))
+    n = max(len(verdicts), 1)
+    return Bracket(certified / n, (certified + unknown) / n, unknown, read / n)
 
 
 def _tick(run: Run, forward: int, backward: int) -> None:
     run.forward += forward
     run.backward += backward
+    limit = run.limits.seconds
+    if limit is not None and run.committed and time.monotonic() - run.begun >= limit:
+        raise OutOfTime
     if time.monotonic() - run.shown > 0.2:
         _show(run, run.at)
 

@@ -8,16 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustly.adapters.border import in_range
 from robustly.adapters.data import load_data
 from robustly.adapters.models import load_model
 from robustly.auditing.judge import judge
 from robustly.auditing.problem import Problem
 from robustly.core.errors import UsageError
-from robustly.core.rows import Batch, put, take
+from robustly.core.rows import Batch, device_of, put, take
+from robustly.core.specs import Spec, build
 from robustly.goals import Goal
 from robustly.oracle import Limits, Oracle
 from robustly.steps import Attack, Case
-from robustly.threats import Threat, eps_of, parse_threat
+from robustly.threats import Threat, as_threat, eps_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Result:
     margin: Tensor
     forward: Tensor
     backward: Tensor
+
+    def __repr__(self) -> str:
+        near = f", median distance {self.distance[self.success].median():.4g}" if self.success.any() else ""
+        cost = f"{int(self.forward.sum())} F + {int(self.backward.sum())} B"
+        return f"<Result: {int(self.success.sum())} of {len(self.success)} broken{near}, {cost}>"
 
 
 def attack(
@@ -54,26 +61,27 @@ def attack(
     """Attack B examples: attack(pgd(steps=20), model, x, y, Linf(8 / 255)).
 
     target: the label to reach, one for all or one a row; None for any wrong label. queries: hard limit of forward passes an
-    example. closest: go on after the first success, for the nearest point; by default when eps is infinite.
+    example, at least 2, of which one is the judge's. closest: go on after the first success, for the nearest point; by
+    default when eps is infinite. A random model is judged by one fresh answer here; `audit` has the judge vote.
 
     Raises:
         UsageError: a target equal to the true label, or anything `audit` would refuse.
         AccessError: the attack needs more access than is granted.
     """
-    threat = parse_threat(threat) if isinstance(threat, str) else threat
+    if queries is not None and queries < 2:
+        raise UsageError(f"a query budget is at least 2, one for the attack and one for the judge; got {queries}.")
+    threat = as_threat(threat)
     data = load_data((x, y), range=range)
-    loaded = load_model(
-        model, range=range or ((data.domain.low, data.domain.high) if data.kind != "text" else None), access=access
-    )
+    loaded = in_range(load_model(model, range=range, access=access), data)
     inputs = data.x.to(loaded.device) if isinstance(data.x, Tensor) else data.x
-    labels = data.y.to(loaded.device)
+    labels = data.y.to(device_of(inputs))
     goal = Goal(labels, _targets(target, labels))
     around = threat.at(inputs, loaded.domain)
     problem = Problem(loaded, loaded, inputs, labels, data.ids, threat, seed)
     everyone = torch.arange(len(labels), device=labels.device)
     press_on = eps_of(threat) == float("inf") if closest is None else closest
-    oracle = Oracle(loaded, around, goal, limits=Limits(queries), press_on=press_on)
-    attack(Case(around, goal, problem.keys(everyone, str(getattr(attack, "spec", "attack"))), oracle))
+    oracle = Oracle(loaded, around, goal, limits=Limits(queries and queries - 1), press_on=press_on)
+    _as_attack(attack)(Case(around, goal, problem.keys(everyone, str(getattr(attack, "spec", "attack"))), oracle))
     ledger = oracle.ledger
     hits = ledger.hit.nonzero().squeeze(1)
     success = torch.zeros_like(ledger.hit)
@@ -86,6 +94,21 @@ def attack(
         points = put(inputs, good, take(ledger.point, good))
     distance = torch.where(success, ledger.distance, float("inf"))
     return Result(points, success, distance, ledger.best_margin, ledger.forward, ledger.backward)
+
+
+def _as_attack(given: Any) -> Attack:
+    """An attack from what was given: itself, or made by name.
+
+    Raises:
+        UsageError: a factory that was not called, or something else altogether.
+    """
+    if isinstance(given, str):
+        return build("attack", given, {})
+    if callable(given) and not isinstance(getattr(given, "spec", None), Spec) and hasattr(given, "__wrapped__"):
+        raise UsageError(f"{given.__name__} makes an attack: write {given.__name__}().")
+    if not callable(given):
+        raise UsageError(f"an attack is a function of a case, such as pgd(), or a name; got {given!r}.")
+    return given
 
 
 def _targets(target: int | Tensor | None, labels: Tensor) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -12,10 +13,10 @@ from robustly.auditing.findings import CLEAN, Finding
 from robustly.auditing.judge import Judgement, confidence, judge
 from robustly.auditing.plan import PlanStage
 from robustly.auditing.problem import Problem
-from robustly.core.errors import ModelRaised
+from robustly.core.errors import ModelRaised, RunError
 from robustly.core.points import Pair, pair_bytes
 from robustly.core.rows import Batch, take
-from robustly.oracle import Access, Oracle
+from robustly.oracle import Access, Model, Oracle
 from robustly.oracle.ledger import Ledger
 from robustly.steps import Case
 
@@ -31,39 +32,51 @@ class Outcome(NamedTuple):
 Work = Callable[[Tensor, dict[int, list[int]]], Outcome]
 
 
-def in_smaller_batches(work: Work, index: Tensor, eps: float, stage: int) -> Outcome:
-    """Run work on a batch; halve it on out-of-memory, and where the model raises, down to the example that is to blame.
+def in_smaller_batches(work: Work, index: Tensor, eps: float, stage: int, fits: int) -> tuple[Outcome, int]:
+    """Run work on a batch, at most `fits` rows at a time; returns the outcome and how many rows fit.
 
-    Passes of the failed attempts stay on the examples' account.
+    Halved on out-of-memory, which costs the examples nothing and is remembered; where the model raises, halved down to
+    the example that is to blame, with the passes of the failed attempts on its and its neighbours' account.
+
+    Raises:
+        RunError: a single example does not fit in memory.
     """
     spent: dict[int, list[int]] = {}
 
     def attempt(rows: Tensor) -> list[Outcome]:
+        nonlocal fits
+        if len(rows) > fits:
+            return attempt(rows[: len(rows) // 2]) + attempt(rows[len(rows) // 2 :])
+        before = {i: list(account) for i, account in spent.items()}
         try:
             return [work(rows, spent)]
-        except (torch.OutOfMemoryError, MemoryError):
+        except (torch.OutOfMemoryError, MemoryError) as error:
             if len(rows) == 1:
-                raise
+                raise RunError(f"example {int(rows[0])} alone does not fit in memory: {error}.") from error
+            spent.clear()
+            spent.update(before)
+            fits = len(rows) // 2
+            return attempt(rows)
         except ModelRaised as error:
             if len(rows) == 1:
                 blamed = Finding(
                     eps=eps, stage=stage, index=int(rows[0]), outcome="invalid", flags=("raised",), error=str(error)
                 )
                 return [Outcome([blamed])]
-        half = len(rows) // 2
-        return attempt(rows[:half]) + attempt(rows[half:])
+            return attempt(rows[: len(rows) // 2]) + attempt(rows[len(rows) // 2 :])
 
     parts = attempt(index)
     findings = [_charged(f, spent) for part in parts for f in part.findings]
     clean = [part.clean for part in parts if part.clean is not None]
-    return Outcome(findings, sum(part.judged_misses for part in parts), torch.cat(clean) if clean else None)
+    misses = sum(part.judged_misses for part in parts)
+    return Outcome(findings, misses, torch.cat(clean) if clean else None), fits
 
 
 def clean_pass(problem: Problem, index: Tensor, eps: float, spent: dict[int, list[int]]) -> Outcome:
     """Ask the model about unperturbed examples: misclassified, invalid, or open."""
     x, goal = take(problem.x, index), problem.goal(index)
     _charge(spent, index, forward=torch.ones_like(index))
-    answer = problem.model.ask(x)
+    answer = problem.model.ask_all(x)
     if problem.model.access == Access.LABELS:
         wrong, odd = goal.met_by_labels(answer), torch.zeros_like(index, dtype=torch.bool)
         labels, sure, margin = answer, torch.full((len(index),), float("nan")), torch.full((len(index),), float("nan"))
@@ -91,25 +104,41 @@ def clean_pass(problem: Problem, index: Tensor, eps: float, spent: dict[int, lis
     return Outcome(out, 0, answer if problem.model.access > Access.LABELS else None)
 
 
-def attack_pass(
-    problem: Problem,
-    stage: PlanStage,
-    number: int,
-    clean: Tensor | None,
-    keep: Callable[[bytes], str],
-    tick: Callable[[int, int], None],
-    index: Tensor,
-    eps: float,
-    spent: dict[int, list[int]],
-) -> Outcome:
-    """Run an attack on undecided examples and have each find judged on the user's own model."""
+@dataclass(frozen=True)
+class Search:
+    """What an attack pass needs besides its examples. purpose: of its random keys. clean: scores (N, K), if known."""
+
+    stage: PlanStage
+    number: int
+    purpose: str
+    clean: Tensor | None
+    keep: Callable[[bytes], str]
+    tick: Callable[[int, int], None]
+
+
+def attack_pass(problem: Problem, search: Search, index: Tensor, eps: float, spent: dict[int, list[int]]) -> Outcome:
+    """Run an attack on undecided examples and have each find judged on the user's own model.
+
+    A find of a fast twin that the judge does not confirm sends its example through the attack again, on the original.
+    """
+    found = _attacked(problem, problem.search, search, index, eps, spent)
+    missed = [f.index for f in found if "judged-miss" in f.flags]
+    if missed and problem.search is not problem.model:
+        rows = torch.tensor(missed, device=index.device)
+        again = {f.index: f for f in _attacked(problem, problem.model, search, rows, eps, spent)}
+        found = [again.get(f.index, f) for f in found]
+    return Outcome(found, len(missed))
+
+
+def _attacked(
+    problem: Problem, model: Model, search: Search, index: Tensor, eps: float, spent: dict[int, list[int]]
+) -> list[Finding]:
     around, goal = problem.around(index, eps), problem.goal(index)
-    ledger = Ledger(around.x, index.device)
-    oracle = Oracle(
-        problem.search, around, goal, clean=None if clean is None else clean[index], ledger=ledger, tick=tick
-    )
+    ledger = Ledger(around.x, index.device, deepest=problem.random)
+    clean = None if search.clean is None else search.clean[index]
+    oracle = Oracle(model, around, goal, clean=clean, ledger=ledger, tick=search.tick, press_on=problem.random)
     try:
-        stage.make(Case(around, goal, problem.keys(index, str(stage.spec)), oracle))
+        search.stage.make(Case(around, goal, problem.keys(index, search.purpose), oracle))
     finally:
         _charge(spent, index, ledger.forward, ledger.backward)
     hits = ledger.hit.nonzero().squeeze(1)
@@ -118,30 +147,27 @@ def attack_pass(
     if len(hits):
         judged = judge(problem.model, around.take(hits), goal.take(hits), points, problem.random)
         _charge(spent, index[hits], torch.full_like(hits, judged.passes))
-        tick(judged.passes * len(hits), 0)
-    position = {int(row): k for k, row in enumerate(hits.tolist())}
-    out, misses = [], 0
+        search.tick(judged.passes * len(hits), 0)
+    position = {row: k for k, row in enumerate(hits.tolist())}
+    flat = ((ledger.flat == ledger.backward) & (ledger.backward > 0)).tolist()
+    out = []
     for row, i in enumerate(index.tolist()):
         k = position.get(row)
-        flat = ("flat-gradient",) if 0 < int(ledger.backward[row]) == int(ledger.flat[row]) else ()
         seen = Finding(
             eps=eps,
-            stage=number,
+            stage=search.number,
             index=i,
             outcome="open",
-            by=str(stage.spec),
+            by=str(search.stage.spec),
             best_margin=float(ledger.best_margin[row]),
-            flags=flat,
+            flags=("flat-gradient",) if flat[row] else (),
         )
         if k is not None and judged is not None and judged.holds[k]:
-            pair = pair_bytes(_pair(points, k, around.x, row))
-            out.append(_broken(seen, judged, k, keep(pair)))
-            continue
-        if k is not None:
-            misses += 1
-            seen = seen.model_copy(update={"flags": (*flat, "judged-miss")})
+            seen = _broken(seen, judged, k, search.keep(pair_bytes(_pair(points, k, around.x, row))))
+        elif k is not None:
+            seen = seen.model_copy(update={"flags": (*seen.flags, "judged-miss")})
         out.append(seen)
-    return Outcome(out, misses)
+    return out
 
 
 def certify_pass(

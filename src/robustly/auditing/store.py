@@ -50,7 +50,11 @@ class Store:
         self.folder = folder
         self.points: dict[str, bytes] = {}
         self._lock = _lock(folder) if folder else None
-        self._db = _open(folder)
+        try:
+            self._db = _open(folder)
+        except BaseException:
+            self._unlock()
+            raise
 
     def fact(self, name: str) -> Any:
         """A stored fact, or None."""
@@ -119,6 +123,9 @@ class Store:
     def close(self) -> None:
         """Close the file and give up the lock."""
         self._db.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -170,6 +177,8 @@ def _open(folder: Path | None) -> sqlite3.Connection:
             )
         db.executescript(_TABLES)
         db.execute(f"PRAGMA user_version={LAYOUT}")
+    except sqlite3.OperationalError as error:
+        raise RunError(f"cannot open {path}: {error}. Check the disk and the permissions, then run again.") from error
     except sqlite3.DatabaseError as error:
         raise RunError(
             f"{path} is damaged ({error}). Nothing was changed. Keep the folder; record.json and counterexamples/ may still "

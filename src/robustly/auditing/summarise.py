@@ -15,12 +15,12 @@ def rows(run: Run) -> tuple[Row, ...]:
 
 
 def _row(run: Run, index: int, findings: list[Finding]) -> Row:
-    said, by = verdict(findings, run.sizes[0])
+    said, by = verdict(findings, run.sizes[0], strict=False)
     clean = next((f for f in findings if f.stage == CLEAN), None)
     broken = by if said == "broken" else None
     bounds = [f.bound for f in findings if f.bound is not None and f.eps == run.sizes[0]]
     margins = [f.best_margin for f in findings if f.best_margin is not None]
-    at = [(eps, verdict(findings, eps)[0]) for eps in run.sizes]
+    at = [(eps, verdict(findings, eps, strict=False)[0]) for eps in run.sizes]
     return Row(
         index=index,
         id=run.problem.ids[index],
@@ -42,25 +42,36 @@ def _row(run: Run, index: int, findings: list[Finding]) -> Row:
         certified_at=max((eps for eps, v in at if v == "certified"), default=None),
         forward=sum(f.forward for f in findings),
         backward=sum(f.backward for f in findings),
-        flags=tuple(dict.fromkeys(flag for f in findings for flag in f.flags)),
+        flags=_flags(findings),
         error=next((f.error for f in findings if f.error), None),
-        why=next((f.why for f in reversed(findings) if f.why), None) if said == "unknown" else None,
+        why=next((f.why for f in reversed(findings) if f.why and f.eps == run.sizes[0]), None)
+        if said == "unknown"
+        else None,
     )
 
 
-def summary(run: Run, table: tuple[Row, ...], probe: tuple[int, int], seconds: float) -> Summary:
-    """The numbers. probe: passes of the probes. seconds: of earlier processes and this one together."""
+def _flags(findings: list[Finding]) -> tuple[str, ...]:
+    """All flags of an example; that its gradient is flat only if it was in every stage that took gradients."""
+    flags = dict.fromkeys(flag for f in findings for flag in f.flags)
+    if any(f.backward and "flat-gradient" not in f.flags for f in findings):
+        flags.pop("flat-gradient", None)
+    return tuple(flags)
+
+
+def summary(run: Run, table: tuple[Row, ...], probe: tuple[int, int]) -> Summary:
+    """The numbers. probe: passes of the probes."""
     n = len(table)
     count = {
         v: sum(row.verdict == v for row in table)
         for v in ("broken", "certified", "unknown", "misclassified", "invalid")
     }
     proven, standing = count["certified"], count["certified"] + count["unknown"]
-    read = standing + count["broken"]
+    read, asked = run.read, sum(row.clean_label is not None or row.verdict == "invalid" for row in table)
     low, high = clopper_pearson(proven, n), clopper_pearson(standing, n)
     return Summary(
         examples=n,
-        clean=read / n,
+        clean=read / max(asked, 1),
+        clean_asked=asked,
         certified=proven / n,
         attacked=standing / n,
         broken=count["broken"],
@@ -68,13 +79,13 @@ def summary(run: Run, table: tuple[Row, ...], probe: tuple[int, int], seconds: f
         unknown=count["unknown"],
         misclassified=count["misclassified"],
         invalid=count["invalid"],
-        clean_interval=clopper_pearson(read, n),
+        clean_interval=clopper_pearson(read, asked),
         certified_interval=low,
         attacked_interval=high,
         population=Interval(low=low.low, high=high.high, level=low.level),
         forward=sum(b.forward for b in run.done.values()) + probe[0],
         backward=sum(b.backward for b in run.done.values()) + probe[1],
-        seconds=seconds,
+        seconds=sum(b.seconds for b in run.done.values()),
         judged_misses=sum(b.judged_misses for b in run.done.values()),
     )
 
@@ -125,8 +136,8 @@ def sweep(run: Run) -> tuple[SweepPoint, ...]:
         return ()
     out = []
     for eps in sorted(run.sizes):
-        verdicts = [verdict(run.known.get(i, []), eps)[0] for i in range(run.count)]
-        at = bracket(run, eps)
+        verdicts = [verdict(run.known.get(i, []), eps, strict=False)[0] for i in range(run.count)]
+        at = bracket(run, eps, strict=False)
         spent = [b for b in run.done.values() if b.eps == eps and b.stage != CLEAN]
         out.append(
             SweepPoint(

@@ -86,7 +86,7 @@ def interval() -> Certifier:
             return abstain(goal, str(error))
         except UnsupportedOperator as error:
             return abstain(goal, f"interval bound: {error}")
-        return _judged(lower, goal.margin(_scores(model, around)).double())
+        return _judged(lower, goal.margin(model.ask_all(around.x)).double())
 
     return certify
 
@@ -213,10 +213,6 @@ def _judged(lower: Tensor, clean: Tensor) -> Bound:
         else:
             why.append(f"interval bound {bound:.4g} is not above 0")
     return Bound(lower, tuple(why), 1)
-
-
-def _scores(model: Model, around: PerturbationSet) -> Tensor:
-    return torch.cat([model.ask(around.x[part]) for part in model.parts(around.x, len(around))])
 
 
 def _weight(weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -72,6 +72,7 @@ def attack(
     success is confirmed by the judge.
     """
     arguments, bounds, rows = values.settings(set_), values.interval(range_), values.batch(batch)
+    class_count, names = values.classes(classes)
     values.one_of(access, ("gradients", "scores", "labels"), "--access")
     values.at_least(queries, 1, "--queries")
     values.at_least(limit, 1, "--limit")
@@ -90,14 +91,22 @@ def attack(
 
     made = build("attack", name, arguments)
     under = parse_threat(threat)
-    examples = load_data(data, limit=limit, range=bounds)
+    examples = load_data(data, limit=limit, classes=names, range=bounds)
     loaded = load_model(
-        model, weights=weights, range=bounds, access=access, classes=classes, device=device, trust_pickle=trust_pickle
+        model,
+        weights=weights,
+        range=bounds,
+        access=access,
+        classes=class_count,
+        device=device,
+        trust_pickle=trust_pickle,
     )
     loaded, warnings, spent = check_pair(loaded, examples)
     for warning in (*warnings, *check_eps(under, examples, loaded)):
         here.complain(f"warning: {warning}", style="yellow")
     fitting(made, loaded, examples, under)
+    if target is not None and not 0 <= target < (loaded.classes or target + 1):
+        raise UsageError(f"--target is a label from 0 to {(loaded.classes or 1) - 1}, got {target}.")
     right = correct(loaded, examples)
     if target is not None:
         right = right[examples.y[right] != target]

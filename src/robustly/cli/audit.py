@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from robustly.cli import options, values
+from robustly.cli.opening import refuse_others
 from robustly.cli.signals import current
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def audit(
         str | None,
         Parameter(
             group=options.OUTPUT,
-            help="Run folder; runs/MODEL-DATA-THREAT if left out. An interrupted run in it goes on.",
+            help="Run folder; runs/MODEL-DATA-THREAT and so on if left out. An interrupted run in it goes on.",
         ),
     ] = None,
     junit: Annotated[
@@ -85,19 +86,21 @@ def audit(
     one folder. Killed at any moment and started again with the same words, it
     goes on where it was.
     """
-    folder = Path(out or default_folder(model, data, threat))
+    folder = Path(out or default_folder(model, data, threat, plan, limit))
     given_sizes, seconds, bounds, rows = (
         values.sizes(eps),
         values.duration(time),
         values.interval(range_),
         values.batch(batch),
     )
+    class_count, names = values.classes(classes)
     values.fraction(fail_under, "--fail-under")
     values.fraction(until, "--until")
     values.one_of(access, ("gradients", "scores", "labels"), "--access")
     values.at_least(limit, 1, "--limit")
     for word, what in ((model, "MODEL"), (data, "DATA"), (str(folder), "--out")):
         values.recordable(word, what)
+    refuse_others(folder)
     xml = values.writable(junit, "--junit")
     here.advice = (f"What was committed is kept in {folder}. To go on, run the same command again:", f"  {here.again}")
     if not quiet:
@@ -105,10 +108,11 @@ def audit(
 
     from robustly.auditing.audit import audit as run
     from robustly.auditing.plan import load_plan
-    from robustly.cli.progress import watching
+    from robustly.cli.progress import Spending, watching
 
     stages = load_plan(plan)
     with watching(here, stages, threat, len(set(given_sizes)), seconds, quiet) as watch:
+        spending = Spending(watch)
         record = run(
             model,
             data,
@@ -124,19 +128,34 @@ def audit(
             device=device,
             range=bounds,
             access=access,
-            classes=classes,
+            classes=class_count,
             weights=weights,
             trust_pickle=trust_pickle,
             twin=twin,
-            watch=watch,
+            watch=spending.see,
             command=here.command,
         )
     current.check()
-    return finish(here, record, folder, xml, fail_under, quiet, verbose)
+    if quiet:
+        for warning in record.warnings:  # the summary, which has them, is not shown
+            here.complain(f"warning: {warning}", style="yellow")
+    else:
+        for line in inputs(record):
+            here.say(line)
+    if record.status == "complete" and not spending.spent:
+        here.say("already complete: nothing was run")
+    return finish(here, record, folder, xml, fail_under, until, quiet, verbose)
 
 
 def finish(
-    here: Terminal, record: Record, folder: Path, xml: Path | None, fail_under: float | None, quiet: bool, verbose: bool
+    here: Terminal,
+    record: Record,
+    folder: Path,
+    xml: Path | None,
+    fail_under: float | None,
+    until: float | None,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Write the reports, say the result, apply the gate; returns the exit code."""
     from robustly.core.points import write_atomically
@@ -155,8 +174,10 @@ def finish(
     for note in record.notes if verbose else ():
         here.say(f"note: {note}")
     if record.status == "partial":
-        here.say(f"partial: {record.why_partial}. To go on, run the same command again:", style="yellow")
-        here.say(f"  {here.again}")
+        narrow = until is not None and record.summary.attacked - record.summary.certified <= until
+        same = "this" if narrow else "the same command again"
+        here.say(f"partial: {record.why_partial}. To go on, run {same}:", style="yellow")
+        here.say(f"  {here.again_without('--until') if narrow else here.again}")
     here.say(f"record  {folder / 'record.json'}")
     here.say(f"report  {page}")
     if xml is not None:
@@ -176,9 +197,26 @@ def bracket(record: Record) -> str:
     )
 
 
-def default_folder(model: str, data: str, threat: str) -> Path:
-    """runs/MODEL-DATA-THREAT, in characters that every file system takes."""
-    return Path("runs") / "-".join((_slug(_last(model)), _slug(_last(data)), _slug(threat)))
+def inputs(record: Record) -> list[str]:
+    """How the inputs are read: their range, how it was found, and what was changed; two lines at most."""
+    common = ("eps is in input units", "input range")
+    notes = [note for note in record.notes if not note.startswith(common)]
+    ranges = [note for note in record.notes if note.startswith("input range")]
+    told = [*ranges[:1], *notes]
+    if not told:
+        return []
+    more = f" (and {len(told) - 3} more: see -v)" if len(told) > 3 else ""
+    return [f"input: {told[0]}", *([f"input: {'; '.join(told[1:3])}{more}"] if told[1:] else [])]
+
+
+def default_folder(model: str, data: str, threat: str, plan: str = "fast", limit: int | None = None) -> Path:
+    """runs/MODEL-DATA-THREAT in characters that every file system takes, then the plan unless it is fast, and the limit."""
+    words = [_slug(_last(model)), _slug(_last(data)), _slug(threat)]
+    if plan != "fast":
+        words.append(_slug(_last(plan)))
+    if limit is not None:
+        words.append(f"first-{limit}")
+    return Path("runs") / "-".join(words)
 
 
 def _last(source: str) -> str:

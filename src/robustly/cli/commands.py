@@ -19,7 +19,8 @@ EXAMPLES = {
     audit: (
         "zoo:fashion_adversarial zoo:fashion --threat linf:0.1",
         "zoo:fashion_plain zoo:fashion --threat l2:1 --fail-under 0.4",
-        "net.py:build test.npz --threat l2:0.5 --out runs/net",
+        "net.py:build test.npz --weights net.safetensors --threat l2:0.5",
+        "reader.py:build reviews.tsv --threat edits:2",
     ),
     attack: (
         "pgd zoo:fashion_adversarial zoo:fashion --threat linf:0.1",

@@ -11,10 +11,10 @@ def compare(run_a: options.Run, run_b: options.Run, /, *, verbose: options.Verbo
     Both must be on the same data under the same threat. The paired McNemar test
     says whether the difference could be chance.
     """
-    from robustly.core.records import read_record
+    from robustly.cli.opening import open_record
     from robustly.report.compare import compare as compared
     from robustly.report.compare import comparison_table
     from robustly.report.gate import exit_code
 
-    here.show(comparison_table(compared(read_record(run_a), read_record(run_b))))
+    here.show(comparison_table(compared(open_record(run_a), open_record(run_b))))
     return exit_code()

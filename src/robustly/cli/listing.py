@@ -12,6 +12,7 @@ from rich.text import Text
 from robustly.cli import options
 
 KINDS = ("attacks", "certifiers", "losses", "starts", "plans", "threats", "zoo")
+ALIASES = {"models": "zoo"}
 
 THREATS = (
     ("linf:8/255", "each number may change by at most eps"),
@@ -26,8 +27,8 @@ THREATS = (
 
 def listing(
     what: Annotated[
-        Literal["attacks", "certifiers", "losses", "starts", "plans", "threats", "zoo"] | None,
-        Parameter(help="One of them; all if left out."),
+        Literal["attacks", "certifiers", "losses", "starts", "plans", "threats", "zoo", "models"] | None,
+        Parameter(help="One of them; all if left out. models is another word for zoo."),
     ] = None,
     /,
     *,
@@ -37,7 +38,7 @@ def listing(
     """List the attacks, certifiers, losses, plans, threats and carried models."""
     from robustly.report.gate import exit_code
 
-    for kind in (what,) if what else KINDS:
+    for kind in (ALIASES.get(what, what),) if what else KINDS:
         if what is None:
             here.say(kind, style="bold")
         here.show(table_of(kind))

@@ -26,7 +26,8 @@ Data: TypeAlias = Annotated[
     str,
     Parameter(
         group=WHAT,
-        help="zoo:NAME, an .npz or .safetensors file with x and y, or a folder of images in class folders.",
+        help="zoo:NAME, an .npz or .safetensors file with x and y, a .tsv, .csv or .jsonl file of texts and labels, "
+        "a folder of images in class folders, or a folder that datasets saved.",
     ),
 ]
 Threat: TypeAlias = Annotated[
@@ -63,7 +64,13 @@ TrustPickle: TypeAlias = Annotated[
         group=MODEL, negative="", show_default=False, help="Run code from model files that need it. Only your own."
     ),
 ]
-Classes: TypeAlias = Annotated[int | None, Parameter(group=MODEL, help="Number of classes, if it can't be detected.")]
+Classes: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        group=MODEL,
+        help="Number of classes, if it can't be detected, or their names in the order of the scores: cat,dog.",
+    ),
+]
 Quiet: TypeAlias = Annotated[
     bool,
     Parameter(name=["--quiet", "-q"], group=OUTPUT, negative="", show_default=False, help="Only the final lines."),

@@ -54,6 +54,7 @@ def plan(
     example as soon as it is decided, and mostly costs a fraction of it.
     """
     bounds, more = values.interval(range_), values.sizes(eps)
+    class_count, names = values.classes(classes)
     values.one_of(access, ("gradients", "scores", "labels"), "--access")
     values.at_least(limit, 1, "--limit")
 
@@ -68,14 +69,14 @@ def plan(
     from robustly.threats import eps_of, parse_threat
 
     under, loaded_plan = parse_threat(threat), load_plan(name)
-    examples = load_data(data, limit=limit, range=bounds)
+    examples = load_data(data, limit=limit, classes=names, range=bounds)
     known = None if examples.kind == "text" else (examples.domain.low, examples.domain.high)
     loaded = load_model(
         model,
         weights=weights,
         range=bounds or known,
         access=access,
-        classes=classes,
+        classes=class_count,
         device=device,
         trust_pickle=trust_pickle,
     )

@@ -47,6 +47,22 @@ def watching(
         yield Lines(here, Pace((), sizes, seconds)).see
 
 
+class Spending:
+    """Passes the snapshots on, and sees whether any pass was spent between them."""
+
+    def __init__(self, watch: Watcher) -> None:
+        self.watch = watch
+        self.spent = False
+        self._first: int | None = None
+
+    def see(self, snapshot: Snapshot) -> None:
+        """Take a snapshot in, and pass it on."""
+        passes = snapshot.forward + snapshot.backward
+        self._first = passes if self._first is None else self._first
+        self.spent = self.spent or passes != self._first
+        self.watch(snapshot)
+
+
 class Lines:
     """Plain lines for logs, at most one every few seconds and at the ends of stages."""
 
@@ -64,7 +80,7 @@ class Lines:
             return
         self.said = monotonic()
         self.here.say(
-            f"[{snapshot.seconds:.0f} s] {snapshot.sentence}; {_stage(snapshot)} {snapshot.done}/{snapshot.asked}; "
+            f"[{snapshot.seconds:.0f} s] {_so_far(snapshot)}; {_stage(snapshot)} {snapshot.done}/{snapshot.asked}; "
             f"{_passes(snapshot, self.pace)}"
         )
         self.here.flush()
@@ -90,7 +106,7 @@ class Picture:
             yield Text("loading the model and the data, probing the model ...", style="dim")
             return
         width = min(options.max_width, 88)
-        yield Text(snapshot.sentence, style="bold")
+        yield Text(_so_far(snapshot), style="bold")
         yield bar(snapshot, width, options.ascii_only)
         done = self.pace.share(snapshot)
         stage = Table.grid(padding=(0, 1))
@@ -120,6 +136,12 @@ def bar(snapshot: Snapshot, width: int, ascii_only: bool = False) -> Text:
         (signs[1] * (standing - proven), STYLES["unknown"]),
         (signs[2] * (width - standing), STYLES["broken"]),
     )
+
+
+def _so_far(snapshot: Snapshot) -> str:
+    """The bracket, once the model was asked anything; before that it says nothing of the model."""
+    unasked = snapshot.stage_number == 0 and snapshot.undecided == snapshot.examples and snapshot.certified == 0
+    return "starting" if unasked else snapshot.sentence
 
 
 def _stage(snapshot: Snapshot) -> str:

@@ -30,13 +30,13 @@ def replay(
     """
     from robustly.auditing.replay import audited_model
     from robustly.auditing.replay import replay as replayed
+    from robustly.cli.opening import open_record
     from robustly.cli.show import find
     from robustly.core.errors import UsageError
-    from robustly.core.records import read_record
     from robustly.report.gate import FAILED, exit_code
     from robustly.report.words import class_name, number
 
-    record = read_record(run)
+    record = open_record(run)
     row = find(record, example)
     if row.counterexample is None:
         broken = [r.index for r in record.rows if r.counterexample][:5]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from robustly.cli import options
 
 
@@ -12,9 +10,10 @@ def report(run: options.Run, /, *, verbose: options.Verbose = False, here: optio
 
     The model is not needed. The same record gives the same bytes.
     """
+    from robustly.cli.opening import folder_of, open_record
     from robustly.report.gate import exit_code
     from robustly.report.html import write_report
 
-    folder = Path(run)
-    here.say(str(write_report(folder.parent if folder.suffix == ".json" else folder)))
+    open_record(run)
+    here.say(str(write_report(folder_of(run))))
     return exit_code()

@@ -28,11 +28,11 @@ def show(
 
     The model is not needed.
     """
-    from robustly.core.records import read_record
+    from robustly.cli.opening import open_record
     from robustly.report.gate import exit_code
     from robustly.report.terminal import example_table, summary_table
 
-    record = read_record(run)
+    record = open_record(run)
     if example is None:
         here.show(summary_table(record))
         for note in record.notes if verbose else ():

@@ -19,11 +19,13 @@ WIDE = 110
 
 
 class Screen(Console):
-    """A console whose closed pipe is an error like any other."""
+    """A console that goes on in silence when nobody reads it any more, so that `| head` ends no audit."""
 
     def on_broken_pipe(self) -> None:
-        """Raise it again; rich itself would exit with a code that means something else here."""
-        raise BrokenPipeError("nobody reads the output any more")
+        """Write to nowhere from now on; rich itself would exit."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
 
 
 @dataclass
@@ -59,7 +61,17 @@ class Terminal:
     @property
     def again(self) -> str:
         """The same, with the program as it was called here."""
-        return shlex.join([*_program(), *self.words])
+        return self.again_without(None)
+
+    def again_without(self, option: str | None) -> str:
+        """The same, less an option that takes one value."""
+        words: list[str] = []
+        skip = False
+        for word in self.words:
+            if not skip and word != option and not (option and word.startswith(f"{option}=")):
+                words.append(word)
+            skip = word == option and not skip
+        return shlex.join([*_program(), *words])
 
     def say(self, text: str, style: str = "") -> None:
         """A line; hidden characters in it are written out, nothing in it is markup."""
@@ -74,11 +86,14 @@ class Terminal:
         self.err.print(Text(visible(text), style=style), soft_wrap=True)
 
     def flush(self) -> None:
-        """Write what is still buffered, so that a full disk or a closed pipe is noticed."""
-        self.out.file.flush()
+        """Write what is still buffered, so that a full disk is noticed."""
+        try:
+            self.out.file.flush()
+        except BrokenPipeError:
+            self.out.on_broken_pipe()
 
 
-def _console(stream: TextIO) -> Console:
+def _console(stream: TextIO) -> Screen:
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDE
     return Screen(file=stream, width=width, markup=False, highlight=False, emoji=False)
 

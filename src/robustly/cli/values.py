@@ -112,6 +112,25 @@ def at_least(value: int | None, least: int, what: str) -> int | None:
     return value
 
 
+def classes(text: str | None) -> tuple[int | None, tuple[str, ...]]:
+    """The number of classes and their names, of 10 or of cat,dog; names are empty where only the number is given.
+
+    Raises:
+        UsageError: a single word, an empty name, or one name twice.
+    """
+    if text is None:
+        return None, ()
+    if re.fullmatch(r"\d+", text.strip(), re.ASCII):
+        return int(text), ()
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
+        raise UsageError(
+            "--classes is the number of classes, or their names separated by commas, each once: "
+            f'--classes 10 or --classes cat,dog; got "{text}".'
+        )
+    return len(names), names
+
+
 def one_of(text: str | None, known: Sequence[str], what: str) -> str | None:
     """The word, if it is known.
 

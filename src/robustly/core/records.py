@@ -55,7 +55,9 @@ class Row(Frozen):
     distance: Number = Field(None, description="of the counterexample, in the threat's measure and input units")
     counterexample: str | None = Field(None, description="content hash; the file counterexamples/HASH.safetensors")
     bound: Number = Field(None, description="certified lower bound on the margin, where a certifier was asked")
-    best_margin: Number = Field(None, description="lowest margin of any member that was asked")
+    best_margin: Number = Field(
+        None, description="lowest margin seen; one that meets the goal counts only inside the set"
+    )
     broken_at: Number = Field(None, description="smallest eps of the sweep at which it is broken")
     certified_at: Number = Field(None, description="largest eps of the sweep at which it is certified")
     forward: int = Field(0, description="forward passes spent on it")
@@ -77,7 +79,8 @@ class Summary(Frozen):
     """The result in numbers. Fractions are of all examples."""
 
     examples: int
-    clean: float = Field(description="read correctly when unperturbed")
+    clean: float = Field(description="read correctly when unperturbed, of those asked")
+    clean_asked: int = Field(description="examples whose clean answer is known: all, unless the run is partial")
     certified: float = Field(description="lower end of the bracket: proven")
     attacked: float = Field(description="upper end of the bracket: not broken")
     broken: int
@@ -99,7 +102,7 @@ class Stage(Frozen):
     """What one stage of the plan did."""
 
     name: str
-    kind: Literal["clean", "attack", "certify", "judge", "probe"]
+    kind: Literal["clean", "attack", "certify", "probe"]
     spec: str
     eps: Number = None
     asked: int = Field(description="examples it was given")
@@ -133,6 +136,7 @@ class ModelFacts(Frozen):
     classes: int | None = None
     device: str = "cpu"
     source: str | None = Field(None, description="the word that names it on the command line")
+    weights: str | None = Field(None, description="the weights file given with it")
 
 
 class DataFacts(Frozen):
@@ -225,6 +229,9 @@ class Record(Frozen):
         from robustly.report.notebook import notebook_html
 
         return notebook_html(self)
+
+    def __repr__(self) -> str:
+        return f"<Record: {self}>"
 
     def __str__(self) -> str:
         s = self.summary

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -85,6 +86,7 @@ def spec(
         def factory(*args: Any, **kwargs: Any) -> Any:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
+            _refuse_types(known, signature, bound.arguments)
             made = make(*bound.args, **bound.kwargs)
             made.spec = Spec(kind, known, tuple((k, _recorded(v)) for k, v in bound.arguments.items()))
             return made
@@ -93,6 +95,21 @@ def spec(
         return factory  # type: ignore[return-value]
 
     return decorate
+
+
+def _refuse_types(name: str, signature: inspect.Signature, values: Mapping[str, Any]) -> None:
+    """Refuse a text for a number, a fraction for a count, a number for a function: by the type of the default."""
+    for key, value in values.items():
+        default = signature.parameters[key].default
+        if isinstance(default, (bool, type(None))) or default is inspect.Parameter.empty:
+            continue
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if isinstance(default, int) and not (number and value == value // 1):
+            raise UsageError(f"{key} of {name} must be a whole number, got {value!r}.")
+        if isinstance(default, float) and not number:
+            raise UsageError(f"{key} of {name} must be a number, got {value!r}.")
+        if callable(default) and not callable(value):
+            raise UsageError(f"{key} of {name} must be a function such as {_shown(_recorded(default))}, got {value!r}.")
 
 
 def register(kind: str, name: str | None = None, paper: str = "") -> Callable[[F], F]:
@@ -175,6 +192,10 @@ def _recorded(value: Any) -> Any:
         return value.spec
     if isinstance(value, (list, tuple)):
         return tuple(_recorded(v) for v in value)
+    if callable(value):  # named by its code, since an address would be another in every process
+        code = getattr(value, "__code__", None)
+        mark = zlib.crc32(code.co_code + repr(code.co_names).encode()) if code else 0
+        return f"{value.__module__}.{value.__qualname__}#{mark:08x}"
     return value
 
 

@@ -20,23 +20,25 @@ class Ledger:
     """One row an example.
 
     forward, backward: int64 (B,), passes spent. hit: bool (B,), evidence was found. firm: bool (B,), evidence that
-    rounding cannot undo. point: the best evidence, firm before close. distance: float64 (B,), of that point.
-    found_at: int64 (B,), forward passes at the first hit. best_margin: float64 (B,), the lowest margin of any member
-    asked. odd: bool (B,), the answer at that point was not finite. flat: int64 (B,), gradient passes whose gradient was zero
-    or not finite everywhere.
+    rounding cannot undo. point: the best evidence: firm before not, then near before far; with `deepest` the one of lowest
+    margin, for random models, where the nearest is the luckiest. distance: float64 (B,), of that point. odd: bool (B,),
+    the answer at it was not finite. best_margin: float64 (B,), the lowest margin seen; one that meets the goal counts only
+    inside the set. flat: int64 (B,), gradient passes whose gradient was zero or not finite everywhere.
     """
 
-    def __init__(self, x: Batch, device: torch.device) -> None:
+    def __init__(self, x: Batch, device: torch.device, deepest: bool = False) -> None:
         count = len(x)
-        self.point = x
+        self.point = x.clone() if isinstance(x, Tensor) else x
+        self.deepest = deepest
+        self.classes = 0  # of the answers seen
         self.forward = torch.zeros(count, dtype=torch.int64, device=device)
         self.backward = torch.zeros_like(self.forward)
         self.flat = torch.zeros_like(self.forward)
-        self.found_at = torch.full_like(self.forward, -1)
         self.hit = torch.zeros(count, dtype=torch.bool, device=device)
         self.firm, self.odd = self.hit.clone(), self.hit.clone()
         self.distance = torch.full((count,), float("inf"), dtype=torch.float64, device=device)
         self.best_margin = torch.full_like(self.distance, float("inf"))
+        self._rank = self.distance.clone()
 
     def pay(self, rows: Tensor, forward: int = 0, backward: int = 0) -> None:
         """Charge passes to rows (which may repeat)."""
@@ -64,41 +66,38 @@ class Ledger:
     def _enter(
         self, rows: Tensor, z: Batch, met: Tensor, firm: Tensor, margin: Tensor, odd: Tensor, near: Near
     ) -> None:
-        self.best_margin.scatter_reduce_(0, rows, torch.nan_to_num(margin, nan=float("-inf")), "amin")
+        margin = torch.nan_to_num(margin, nan=float("-inf"))
+        self.best_margin.scatter_reduce_(0, rows, torch.where(met, float("inf"), margin), "amin")
         where = met.nonzero().squeeze(1)
         if not len(where):
             return
-        inside = near(where).contains(take(z, where))
-        where = where[inside]
+        where = where[near(where).contains(take(z, where))]
         if not len(where):
             return
-        points = take(z, where)
-        distance = near(where).distance(points)
-        where, points, distance = _best_a_row(rows, where, points, distance, firm)
-        at, firm, odd = rows[where], firm[where], odd[where]
-        better = (firm & ~self.firm[at]) | ((firm == self.firm[at]) & (distance < self.distance[at]))
-        self.found_at[at] = torch.where(self.hit[at], self.found_at[at], self.forward[at])
+        self.best_margin.scatter_reduce_(0, rows[where], margin[where], "amin")
+        distance = near(where).distance(take(z, where))
+        rank = margin[where] if self.deepest else distance
+        one = _one_a_row(rows[where], firm[where], rank)
+        where, distance, rank = where[one], distance[one], rank[one]
+        at, firm = rows[where], firm[where]
+        better = (firm & ~self.firm[at]) | ((firm == self.firm[at]) & (rank < self._rank[at])) | ~self.hit[at]
+        at, where = at[better], where[better]
         self.hit[at] = True
-        at, chosen = at[better], better.nonzero().squeeze(1)
         self.firm[at] |= firm[better]
-        self.odd[at] = odd[better]
-        self.distance[at] = distance[better]
-        self.point = put(self.point, at, take(points, chosen))
+        self.odd[at] = odd[where]
+        self.distance[at], self._rank[at] = distance[better], rank[better]
+        points = take(z, where)
+        if isinstance(self.point, Tensor) and isinstance(points, Tensor):
+            self.point.index_copy_(0, at, points)  # the ledger's own copy
+        else:
+            self.point = put(self.point, at, points)
 
 
-def _best_a_row(
-    rows: Tensor, where: Tensor, points: Batch, distance: Tensor, firm: Tensor
-) -> tuple[Tensor, Batch, Tensor]:
-    """Where several proposals belong to one row: the best of each (firm, then near, then first)."""
-    owner = rows[where]
-    if len(owner.unique()) == len(owner):
-        return where, points, distance
-    order = sorted(range(len(owner)), key=lambda i: (not bool(firm[where[i]]), float(distance[i]), i))
-    seen: set[int] = set()
-    keep = []
-    for i in order:
-        if int(owner[i]) not in seen:
-            seen.add(int(owner[i]))
-            keep.append(i)
-    index = torch.tensor(sorted(keep), device=rows.device)
-    return where[index], take(points, index), distance[index]
+def _one_a_row(owner: Tensor, firm: Tensor, rank: Tensor) -> Tensor:
+    """Where several proposals belong to one row, the index of the best of each: firm, then of least rank, then first."""
+    order = torch.arange(len(owner), device=owner.device)
+    for key in (rank, ~firm, owner):  # stable sorts, the least important first
+        order = order[torch.argsort(key[order].to(torch.float64), stable=True)]
+    first = torch.ones_like(order, dtype=torch.bool)
+    first[1:] = owner[order][1:] != owner[order][:-1]
+    return order[first].sort().values

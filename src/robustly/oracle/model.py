@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robustly.core.errors import ModelRaised, RobustlyError
-from robustly.core.rows import Batch, slices
+from robustly.core.rows import Batch, cut, slices
 from robustly.threats.base import Domain
 
 
@@ -74,8 +75,14 @@ class Model:
         Raises:
             ModelRaised: the model raised; out of memory comes through as it is.
         """
-        try:
+        with self.blamed():
             return self.call(z)
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """What is raised within is the model's doing: `ModelRaised`, but out of memory comes through as it is."""
+        try:
+            yield
         except (RobustlyError, torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:
@@ -87,6 +94,10 @@ class Model:
         """Scores (B, K) without a graph, or labels (B,) where that is all the model gives. Uncounted."""
         with torch.no_grad():
             return self.answer(z).detach()
+
+    def ask_all(self, z: Batch) -> Tensor:
+        """The same for any number of rows, in as many calls as `parts` says."""
+        return torch.cat([self.ask(cut(z, part)) for part in self.parts(z, len(z))])
 
 
 def _labelled(call: Callable[[Any], Any]) -> Callable[[Any], Tensor]:

@@ -148,7 +148,7 @@ class Oracle:
         index = asked.nonzero().squeeze(1)
         found = self._answers(take(candidates, index), owner[index])
         if not len(index):
-            return Proposals(torch.zeros(len(asked), self.model.classes or 1), asked)
+            return Proposals(torch.zeros(len(asked), self.model.classes or 1, device=asked.device), asked)
         return Proposals(spread(found, index, len(asked)), asked)
 
     def clean_scores(self) -> Tensor:
@@ -187,9 +187,10 @@ class Oracle:
             scores = self.model.ask(
                 some.clone() if isinstance(some, Tensor) else some
             )  # a model may write into its input
+            self._refuse_labels_beyond(scores)
             self.ledger.note(self.rows[at], some, scores, self.goal.take(at), self._near(at))
             out.append(scores)
-        return torch.cat(out) if out else torch.zeros(0, self.model.classes or 1)
+        return torch.cat(out) if out else torch.zeros(0, self.model.classes or 1, device=self.rows.device)
 
     def _gradient(self, z: Tensor, loss: Loss, goal: Goal, local: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         points = (z if len(local) == count else z[local]).detach().requires_grad_()
@@ -201,9 +202,11 @@ class Oracle:
                     f"no gradient flows through {self.model.name}: its answer is cut off from its input (no_grad, detach, "
                     'argmax or numpy inside). Grant scores only (access="scores"), so that query attacks are used.'
                 )
+            self._refuse_labels_beyond(scores)
             value = loss(scores, goal.take(local))
             self._pay(local, backward=1)
-            (grad,) = torch.autograd.grad(value.sum(), points)
+            with self.model.blamed():
+                (grad,) = torch.autograd.grad(value.sum(), points)
         scores = scores.detach()
         self.ledger.note(self.rows[local], points.detach(), scores, self.goal.take(local), self._near(local))
         largest = torch.linalg.vector_norm(grad.flatten(1), ord=float("inf"), dim=1)
@@ -213,6 +216,19 @@ class Oracle:
             largest = torch.where(sound, largest, grad.flatten(1).abs().amax(1))
         self.ledger.flat.index_add_(0, self.rows[local], (largest == 0).long())
         return value.detach(), grad, scores
+
+    def _refuse_labels_beyond(self, scores: Tensor) -> None:
+        if self.ledger.classes == scores.shape[1]:
+            return
+        self.ledger.classes = scores.shape[1]  # looked at once for all windows on this ledger
+        largest = int(self.goal.y.max())
+        if self.goal.target is not None:
+            largest = max(largest, int(self.goal.target.max()))
+        if largest >= scores.shape[1]:
+            raise UsageError(
+                f"label {largest} is beyond the {scores.shape[1]} classes that {self.model.name} answers with: labels run "
+                f"from 0 to {scores.shape[1] - 1}."
+            )
 
     def _pay(self, local: Tensor, forward: int = 0, backward: int = 0) -> None:
         self.ledger.pay(self.rows[local], forward, backward)

@@ -42,7 +42,7 @@ def per_target(inner: Attack, targets: int = 9) -> Attack:
 
     def attack(case: Case) -> None:
         scores = case.oracle.clean_scores()
-        order = scores.scatter(1, case.goal.y[:, None], float("-inf")).argsort(1, descending=True)
+        order = scores.scatter(1, case.goal.y[:, None], float("-inf")).argsort(dim=1, descending=True, stable=True)
         for rank in range(min(targets, scores.shape[1] - 1)):
             inner(case._replace(goal=case.goal.toward(order[:, rank]), key=fold(case.key, rank)))
 

@@ -64,7 +64,7 @@ def momentum(decay: float) -> Transform:
 
 
 def walkable(case: Case) -> Smooth:
-    """The case's set, if an ascent can walk in it.
+    """The set an ascent of this case walks in: the case's own, or the one around its gaps.
 
     Raises:
         UsageError: a discrete set, such as edits of a text.
@@ -73,7 +73,7 @@ def walkable(case: Case) -> Smooth:
         raise UsageError(
             f"this attack follows gradients and cannot walk in {type(case.around).__name__}; for texts use greedy."
         )
-    return case.around
+    return case.around.walk
 
 
 def _stateless(change: Any) -> Transform:

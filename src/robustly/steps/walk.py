@@ -13,6 +13,7 @@ from robustly.oracle import Answer
 from robustly.oracle.oracle import Loss
 from robustly.steps.transforms import walkable
 from robustly.steps.types import Attack, Case, Start, Step, Transform
+from robustly.threats.base import Smooth
 
 
 class Walk(NamedTuple):
@@ -69,13 +70,20 @@ def ascend(loss: Loss, start: Start, step: Step, steps: int) -> Attack:
             case, state = still_open(case, state)
             if not len(case.key):
                 return
-            answer = case.oracle.gradient(step.point(case, state), loss, case.goal)
+            answer = case.oracle.gradient(_home(case, step.point(case, state)), loss, case.goal)
             state = step.update(case, state, answer, index)
         case, state = still_open(case, state)
         if len(case.key):
-            case.oracle.scores(step.last(state))
+            case.oracle.scores(_home(case, step.last(state)))
 
     return attack
+
+
+def _home(case: Case, z: Tensor) -> Tensor:
+    """The member to ask for a point of the walk: the point, but in sets with gaps."""
+    around = case.around
+    assert isinstance(around, Smooth)
+    return z if around.walk is around else around.project(z)
 
 
 def still_open(case: Case, state: Any) -> tuple[Case, Any]:

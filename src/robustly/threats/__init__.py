@@ -8,4 +8,4 @@ from robustly.threats.l0 import L0
 from robustly.threats.l1 import L1
 from robustly.threats.l2 import L2
 from robustly.threats.linf import Linf
-from robustly.threats.parse import eps_of, parse_threat, with_eps
+from robustly.threats.parse import as_threat, eps_of, parse_threat, with_eps

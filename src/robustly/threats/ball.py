@@ -9,9 +9,10 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from robustly.core.errors import UsageError
 from robustly.core.rows import Batch, column
 from robustly.threats.base import Convex, Domain
-from robustly.threats.coordinates import TOLERANCE, bounds, checked, radius, row_mask, within
+from robustly.threats.coordinates import TOLERANCE, bounds, checked, number, radius, row_mask, within
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,13 @@ class NormThreat:
     ball: ClassVar[type[Ball]]
     name: ClassVar[str]
     per_coordinate: ClassVar[bool] = False  # does eps bound each coordinate on its own?
+
+    def __post_init__(self) -> None:
+        """Read eps such as "8/255", and refuse what is no size."""
+        if isinstance(self.eps, str):
+            object.__setattr__(self, "eps", number(self.eps, f"eps of {self.name}"))
+        if not isinstance(self.eps, Tensor) and not (isinstance(self.eps, (int, float)) and self.eps >= 0):
+            raise UsageError(f"eps of {self.name} must be a number >= 0 such as 8 / 255, got {self.eps!r}.")
 
     def at(self, x: Batch, domain: Domain = Domain()) -> Ball:  # noqa: B008 - frozen
         x = checked(x, domain, str(self))

@@ -63,6 +63,12 @@ class Smooth(PerturbationSet):
     def radius(self) -> Tensor:
         """Float (B,): eps in the measure of `steepest`; what step sizes are fractions of."""
 
+    @property
+    def walk(self) -> Smooth:
+        """The set an ascent moves in; its points are projected into this one before they are asked. Itself, but for sets
+        with gaps, in which small steps would get stuck."""
+        return self
+
     @abstractmethod
     def project(self, z: Tensor) -> Tensor:
         """A member near z (B, ...); for a `Convex` set the nearest one in l2."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
@@ -97,6 +100,21 @@ def radius(eps: float | Tensor, x: Tensor) -> Tensor:
     if not (out >= 0).all():
         raise UsageError(f"eps must be >= 0, got {out[~(out >= 0)][0].item():g}.")
     return out
+
+
+def number(text: str, what: str = "eps") -> float:
+    """A finite number >= 0, also written as a fraction such as 8/255.
+
+    Raises:
+        UsageError: anything else.
+    """
+    try:
+        value = float(Fraction(text)) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f'{what} must be a number such as 0.1 or 8/255, got "{text}".') from None
+    if not math.isfinite(value) or value < 0:
+        raise UsageError(f"{what} must be finite and >= 0, got {text}.")
+    return value
 
 
 def _up(value: Tensor) -> Tensor:

@@ -49,9 +49,10 @@ class EditSet(Finite):
         return torch.tensor([k is not None for k in found], dtype=torch.bool)
 
     def distance(self, z: Batch) -> Tensor:
-        """Float64 (B,): the Levenshtein distance; infinite where it is above both `most` and 512."""
-        most = self.most.clamp_min(REACH).tolist()
-        found = [edits_between(a, b, k) for a, b, k in zip(self.x, _texts(z), most, strict=True)]
+        """Float64 (B,): the least edits that write only characters of the alphabet, which is what `contains` counts;
+        infinite where there are none up to the larger of `most` and 512."""
+        most, written = self.most.clamp_min(REACH).tolist(), frozenset(self.alphabet)
+        found = [edits_between(a, b, k, written) for a, b, k in zip(self.x, _texts(z), most, strict=True)]
         return torch.tensor([float("inf") if k is None else k for k in found], dtype=torch.float64)
 
     def sample(self, key: Tensor) -> Texts:

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from robustly.core.errors import UsageError
-from robustly.core.rows import Batch
+from robustly.core.rows import Batch, column
 from robustly.threats.ball import Ball, NormThreat
 from robustly.threats.base import Domain, Smooth
 from robustly.threats.coordinates import TOLERANCE
+
+SHARES = (0.4, 0.6, 0.8, 0.9, 0.97, 1.0)
+"""Shares of a change that are tried on the grid; the last that stays inside is taken."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class GridSet(Smooth):
     def radius(self) -> Tensor:
         return self.ball.radius
 
+    @property
+    def walk(self) -> Ball:
+        """The ball: steps of less than half a level add up in it."""
+        return self.ball
+
     def contains(self, z: Tensor) -> Tensor:
         off = (z.double() - self._nearest(z).double()).abs() <= TOLERANCE * max(1.0, abs(self.ball.domain.high))
         return self.ball.contains(z) & off.flatten(1).all(1)
@@ -39,12 +47,14 @@ class GridSet(Smooth):
         return self.ball.distance(z)
 
     def project(self, z: Tensor) -> Tensor:
-        """The level nearest to the ball's projection where that stays inside, else the next level towards x (which is
-        on the grid, so that this always is)."""
+        """The levels nearest to the ball's projection, or to the largest share of that change whose levels stay inside;
+        at last each level towards x, which is on the grid, so that this always is inside."""
         z = self.ball.project(z)
-        near = self._nearest(z)
-        inside = self.ball.contains(near).reshape(-1, *(1,) * (z.dim() - 1))
-        return torch.where(inside, near, self._toward(z))
+        out = self._toward(z)
+        for share in SHARES:
+            near = self._nearest(self.x + share * (z - self.x))
+            out = torch.where(column(self.ball.contains(near), z), near, out)
+        return out
 
     def steepest(self, g: Tensor) -> Tensor:
         return self.ball.steepest(g)

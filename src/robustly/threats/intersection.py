@@ -12,6 +12,7 @@ from robustly.core.errors import UsageError
 from robustly.core.rows import Batch, column
 from robustly.threats.ball import Ball, NormThreat
 from robustly.threats.base import Convex, Domain
+from robustly.threats.l0 import L0Ball
 from robustly.threats.linf import LinfBall
 
 
@@ -94,7 +95,12 @@ class Both:
     second: NormThreat
 
     def at(self, x: Batch, domain: Domain = Domain()) -> BothSet:  # noqa: B008 - frozen
-        return BothSet(self.first.at(x, domain), self.second.at(x, domain))
+        first, second = self.first.at(x, domain), self.second.at(x, domain)
+        if isinstance(first, L0Ball) and not isinstance(second, LinfBall):
+            raise UsageError(
+                f'"{self}": a number of coordinates cannot be scaled; put l0 second: {self.second}&{self.first}.'
+            )
+        return BothSet(first, second)
 
     def __str__(self) -> str:
         return f"{self.first}&{self.second}"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robustly.core import keys
+from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.threats.ball import Ball, NormThreat
 from robustly.threats.linf import uniform_between
@@ -19,6 +20,11 @@ class L0Ball(Ball):
 
     def distance(self, z: Tensor) -> Tensor:
         return (z != self.x).flatten(1).sum(1).double()
+
+    @property
+    def radius(self) -> Tensor:
+        """Float (B,): the widest range of a coordinate. eps is a number of coordinates and no length to step by."""
+        return (self.high - self.low).flatten(1).amax(1)
 
     def project(self, z: Tensor) -> Tensor:
         """Exact: keep the changes that lose most if undone."""
@@ -60,3 +66,9 @@ class L0(NormThreat):
 
     ball = L0Ball
     name = "l0"
+
+    def __post_init__(self) -> None:
+        """Refuse half a coordinate."""
+        super().__post_init__()
+        if not isinstance(self.eps, Tensor) and self.eps != float("inf") and self.eps != int(self.eps):
+            raise UsageError(f"eps of l0 is a whole number of coordinates, got {self.eps:g}.")

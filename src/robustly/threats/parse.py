@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
-from fractions import Fraction
 
 from robustly.core.errors import UsageError, nearest
 from robustly.threats.ball import NormThreat
 from robustly.threats.base import Threat
+from robustly.threats.coordinates import number
 from robustly.threats.edits import Edits
 from robustly.threats.grid import Grid
 from robustly.threats.intersection import Both
@@ -51,19 +50,17 @@ def parse_threat(text: str) -> Threat:
     return Grid(threat, int(bits))
 
 
-def number(text: str, what: str = "eps") -> float:
-    """A finite number >= 0, also written as a fraction such as 8/255.
+def as_threat(given: Threat | str) -> Threat:
+    """A threat, from itself or its text form.
 
     Raises:
-        UsageError: anything else.
+        UsageError: neither.
     """
-    try:
-        value = float(Fraction(text)) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f'{what} must be a number such as 0.1 or 8/255, got "{text}".') from None
-    if not math.isfinite(value) or value < 0:
-        raise UsageError(f"{what} must be finite and >= 0, got {text}.")
-    return value
+    if isinstance(given, str):
+        return parse_threat(given)
+    if not isinstance(given, Threat):
+        raise UsageError(f"a threat is Linf(0.03), L2(0.5), ... or a text such as linf:8/255; got {given!r}.")
+    return given
 
 
 def with_eps(threat: Threat, eps: float) -> Threat:
