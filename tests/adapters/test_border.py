@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustly.adapters.border import check_eps, check_pair
+from robustly.adapters.border import check_eps, check_labels, check_pair, in_range
 from robustly.adapters.data import Data, load_data
 from robustly.adapters.models import load_model
 from robustly.core.errors import UsageError
@@ -37,18 +37,18 @@ class Net(nn.Module):
 
 def test_a_fitting_pair_passes_with_what_was_learnt_and_every_pass_counted() -> None:
     net = Net().eval()
-    model, warnings, forward = check_pair(load_model(net), images())
+    model, warnings, forward, backward = check_pair(load_model(net), images())
     assert warnings == ()
-    assert forward == net.seen == 2
+    assert forward == backward == net.seen == 2
     assert (model.classes, model.domain, model.access) == (3, Domain(0.0, 1.0), Access.GRADIENTS)
-    assert any("[0, 1], taken from the data" in n for n in model.notes)
+    assert any("input range [0, 1], detected" in n for n in model.notes)
     assert check_pair(load_model(net), images(1)).forward == 1
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
 
 
 def test_labels_and_names_must_fit_the_scores() -> None:
     x = images().x
-    with pytest.raises(UsageError, match=r"label 4 is 3, but the model answers 3 scores, for the labels 0 to 2"):
+    with pytest.raises(UsageError, match=r"label 4 is 3, but the model has 3 classes, with the labels 0 to 2"):
         check_pair(load_model(Net().eval()), load_data((x, [0, 1, 2, 0, 3, 0])))
     with pytest.raises(UsageError, match=r"label 2 is 3.*start at 1: subtract 1"):
         check_pair(load_model(Net().eval()), load_data((x, [1, 2, 3, 1, 2, 3])))
@@ -63,6 +63,10 @@ def test_labels_and_names_must_fit_the_scores() -> None:
     labels = load_model(lambda z: z.flatten(1).argmax(1), access="labels", classes=2)
     with pytest.raises(UsageError, match="label 2 is 2, but the model has 2 classes"):
         check_pair(labels, images())
+    with pytest.raises(UsageError, match="label 2 is 2, but the model has 2 classes"):
+        check_labels(images(), 2)
+    check_labels(images(), 3)
+    check_labels(images(), None)
 
 
 def test_values_outside_the_range_of_the_model_are_refused() -> None:
@@ -70,6 +74,34 @@ def test_values_outside_the_range_of_the_model_are_refused() -> None:
         check_pair(load_model(Net().eval(), range=(-1, 0)), images())
     wide = check_pair(load_model(Net().eval(), range=(-1, 2)), images())
     assert wide.model.domain == Domain(-1.0, 2.0)
+
+
+def test_the_range_of_the_data_fills_in_only_where_the_model_declares_none() -> None:
+    def ranges(model: Model) -> list[str]:
+        return [note for note in model.notes if "range" in note and note.startswith("input")]
+
+    bare, data = Model(call=Net().eval()), images()
+    own = Model(call=Net().eval(), domain=Domain(-1.0, 2.0))
+    told = load_data((data.x, data.y), range=(-3, 3))
+    for given, among, domain, note in (
+        (load_model(bare), data, Domain(0.0, 1.0), "input range [0, 1], detected in the data"),
+        (load_model(bare), told, Domain(-3.0, 3.0), "input range [-3, 3], declared with the data"),
+        (load_model(own), data, Domain(-1.0, 2.0), "input range [-1, 2], declared"),
+        (load_model(own, range=(0, 5)), data, Domain(0.0, 5.0), "input range [0, 5], declared"),
+        (load_model("zoo:fashion_plain"), data, Domain(0.0, 1.0), "input range [0, 1], declared"),
+    ):
+        found = in_range(given, among)
+        assert found.domain == domain
+        assert ranges(found) == [note]
+        assert not any("detected" in note for note in among.notes)
+        assert in_range(found, among) == found
+        assert in_range(load_model(found), among) == found
+    beyond = load_data((data.x * 4 - 2, data.y))
+    with pytest.raises(
+        UsageError, match=r"input \d has the value .* at .*outside the declared range \[0, 1\]\. Declare"
+    ):
+        in_range(load_model("zoo:fashion_plain"), beyond)
+    assert in_range(load_model(bare), beyond).domain == Domain()
 
 
 def test_probabilities_are_noticed_and_logits_are_not() -> None:
@@ -89,11 +121,36 @@ def test_a_model_without_gradients_is_granted_only_scores() -> None:
     def frozen(z: Tensor) -> Tensor:
         return net(z)
 
-    for cut in (frozen, lambda z: net(z).detach(), lambda z: net(z).detach().numpy()):
+    blocked = lambda z: net(z.detach())  # noqa: E731 # its answer requires a gradient: that of the weights
+    assert blocked(images().x).requires_grad
+    for cut, backward in (
+        (frozen, 0),
+        (lambda z: net(z).detach(), 0),
+        (lambda z: net(z).detach().numpy(), 0),
+        (blocked, 2),
+    ):
         checked = check_pair(load_model(cut), images())
         assert checked.model.access is Access.SCORES
         assert any("no gradient flows" in w for w in checked.warnings)
-    assert check_pair(load_model(net, access="scores"), images()).warnings == ()
+        assert checked.backward == backward
+    assert all(p.grad is None for p in net.parameters())
+    asked = check_pair(load_model(net, access="scores"), images())
+    assert (asked.warnings, asked.backward) == ((), 0)
+
+
+def test_a_model_that_raises_going_backward_is_granted_only_scores() -> None:
+    class Forward(torch.autograd.Function):
+        @staticmethod
+        def forward(_: object, z: Tensor) -> Tensor:
+            return z * 2
+
+        @staticmethod
+        def backward(_: object, *grads: Tensor) -> Tensor:
+            raise NotImplementedError("no way back")
+
+    checked = check_pair(load_model(lambda z: Net().eval()(Forward.apply(z))), images())
+    assert (checked.model.access, checked.forward, checked.backward) == (Access.SCORES, 2, 2)
+    assert any("NotImplementedError: no way back" in w for w in checked.warnings)
 
 
 def test_a_model_that_writes_into_its_input_gets_copies() -> None:

@@ -50,7 +50,8 @@ def test_arrays_are_read_as_they_are() -> None:
             4,
             None,
         )
-        assert noted(data, "detected")
+        assert noted(data, "[0, 1] where no range is declared")
+        assert not data.declared
     assert load_data((unit(4, 7), Y)).kind == "array"
     assert noted(load_data((np.full((4, 2), 0.1), Y)), "rounded to float32")
 
@@ -129,7 +130,8 @@ def test_a_declared_range_is_checked_and_a_missing_one_is_told() -> None:
     assert noted(load_data((unit(4, 1, 5, 5), Y), range=(0, 255)), "divided by 255 already")
     flowers = load_data((unit(4, 4) * 7.9, Y))  # a table of lengths is no image
     assert flowers.domain == Domain()
-    assert noted(flowers, "no input range")
+    assert noted(flowers, "an attacker may leave that")
+    assert load_data((unit(4, 4), Y), range=(0, 1)).declared
     assert noted(load_data((unit(4, 3, 5, 5) * 4 - 2, Y)), "look normalised")
 
 
@@ -143,7 +145,7 @@ def test_a_detected_range_always_holds_the_data(one: float, other: float) -> Non
         assert x.min() >= 0
         return
     assert ((x >= domain.low) & (x <= domain.high)).all()
-    assert (domain == Domain(0.0, 1.0)) == ("detected" in note)
+    assert (domain == Domain(0.0, 1.0)) == ("[0, 1] where no range is declared" in note)
 
 
 def test_channels_come_first() -> None:

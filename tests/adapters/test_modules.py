@@ -164,7 +164,7 @@ def test_what_the_model_raises_stays_its_own() -> None:
         load_model(small()).ask(torch.rand(2, 9))
 
 
-def test_a_callable_has_the_hash_of_its_source_and_says_so() -> None:
+def test_a_callable_has_the_hash_of_its_code_and_says_so() -> None:
     def one(x: Tensor) -> Tensor:
         return x.flatten(1)
 
@@ -174,7 +174,7 @@ def test_a_callable_has_the_hash_of_its_source_and_says_so() -> None:
     first, second = load_model(one), load_model(two)
     assert first.digest != second.digest
     assert load_model(functools.partial(one)).digest == first.digest
-    assert any("source" in note for note in first.notes)
+    assert any("of its code" in note for note in first.notes)
     assert any("name only" in note for note in load_model(torch.flatten).notes)
 
 
@@ -183,10 +183,25 @@ def test_labels_only_never_count_a_tie_or_nan_for_the_model() -> None:
     model = load_model(lambda x: rows[: len(x)], access="labels")
     assert model.access is Access.LABELS
     assert model.ask(torch.zeros(4, 2)).tolist() == [1, -1, -1, 0]
+    odd = load_model(lambda x: torch.tensor([float("nan"), 1.0, float("inf")]), access="labels")
+    assert odd.ask(torch.zeros(3, 2)).tolist() == [-1, 1, -1]
     plain = load_model(lambda x: x.argmax(1), access="labels")
     assert plain.ask(rows[[0, 3]]).tolist() == [1, 0]
     with pytest.raises(UsageError, match=r"whole numbers.*0\.25"):
         load_model(lambda x: x[:, 0] / 4, access="labels").ask(torch.ones(3, 2))
+
+
+def test_labels_are_the_same_whether_asked_for_or_granted() -> None:
+    values = torch.tensor([-1.0, 0.0, 2.0, float("nan"), float("inf"), -float("inf")])
+    rows = torch.cartesian_prod(values, values, values)
+    declared = load_model(lambda x: x, access="labels").ask(rows)
+    assert torch.equal(declared, load_model(lambda x: x).granting(Access.LABELS).ask(rows))
+    sure = (declared >= 0).nonzero().flatten()
+    assert 0 < len(sure) < 27
+    for row in sure.tolist():
+        best = rows[row, declared[row]]
+        assert rows[row].isfinite().all()
+        assert ((rows[row] < best).sum()) == 2
 
 
 def test_what_is_declared_is_kept_and_checked() -> None:

@@ -205,11 +205,12 @@ def test_the_digest_follows_what_was_learnt_and_not_what_was_asked():
     assert model.digest == forest(0).digest != forest(1).digest
 
 
-def test_what_cannot_be_serialised_has_no_digest_and_a_note():
-    fitted = make_pipeline(FunctionTransformer(lambda x: x), HashingVectorizer(), LogisticRegression()).fit(
-        TEXTS, NAMES
-    )
-    model = from_sklearn(fitted)
-    assert model.digest == ""
-    assert "would go unnoticed" in model.notes[1]
+def test_what_cannot_be_serialised_has_the_digest_of_its_contents_and_a_note():
+    def fitted(c: float = 1.0):
+        steps = FunctionTransformer(lambda x: x), HashingVectorizer(), LogisticRegression(C=c)
+        return from_sklearn(make_pipeline(*steps).fit(TEXTS, NAMES))
+
+    model = fitted()
+    assert model.digest == fitted().digest != fitted(0.1).digest
+    assert "cannot be serialised" in model.notes[1]
     assert model.ask(TEXTS[:2]).shape == (2, 2)

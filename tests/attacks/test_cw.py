@@ -39,7 +39,6 @@ def test_within_an_eps(shape):
     assert reference.firm.sum() >= 6
     assert found.firm.sum() >= reference.firm.sum() - 1
     assert (found.distance[found.firm] <= 0.8 * (1 + 1e-6)).all()
-    assert torch.equal(found.forward[found.firm], found.found_at[found.firm])
 
 
 def test_passes():

@@ -135,7 +135,7 @@ def test_each_text_alone_is_as_in_the_batch(model, held_out, limits):
         for i in range(len(x)):
             one = run(attack, model, x[i : i + 1], y[i : i + 1], threat.take(torch.tensor([i])), limits=limits)
             assert one.point == (whole.point[i],)
-            for name in ("hit", "firm", "forward", "found_at", "distance", "best_margin"):
+            for name in ("hit", "firm", "forward", "distance", "best_margin"):
                 assert getattr(one, name)[0] == getattr(whole, name)[i], name
 
 

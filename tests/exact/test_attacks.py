@@ -64,7 +64,7 @@ def test_fewest_coordinates_of_the_sphere_bound_every_attack():
     least = known.distance["l0"]
     assert not attacked(known, pgd(loss=margin), "l0", least - 1).hit.any()
     assert not attacked(known, apgd(40, margin), "l0", least - 1).hit.any()
-    assert attacked(known, pgd(100, loss=margin, start=clean), "l0", least + 1).firm.double().mean() > 0.8
+    assert attacked(known, pgd(100, size=0.01, loss=margin, start=clean), "l0", least + 1).firm.double().mean() > 0.8
 
 
 CLOSE = {  # cw walks in units of the domain, so the domain is narrow and the distances are not tiny

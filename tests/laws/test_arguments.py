@@ -9,7 +9,7 @@ import torch
 
 import robustly
 from robustly.core.errors import UsageError
-from robustly.core.specs import build, entries
+from robustly.core.specs import build, entries, spec
 from robustly.oracle import Oracle
 from robustly.steps import Case
 
@@ -49,6 +49,17 @@ def test_a_misspelt_argument_is_refused(entry):
         entry.make(**needed, stpes=3)
     with pytest.raises(UsageError, match=f'"{entry.name}" has no argument "stpes"'):
         build(entry.kind, entry.name, {"stpes": 3})
+
+
+def test_a_new_factory_refuses_what_it_does_not_know():
+    @spec("toy")
+    def toy(steps: int = 3):
+        return lambda: steps
+
+    assert toy(4).spec.args == (("steps", 4),)
+    assert toy(steps=5)() == 5
+    with pytest.raises(TypeError, match="stpes"):
+        toy(stpes=4)
 
 
 @pytest.mark.parametrize("entry", [pytest.param(e, id=e.name) for e in attacks()])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustly.adapters.data import Data
 from robustly.adapters.outputs import Call, labels_of, picked, scores_of
-from robustly.adapters.ranges import refuse_outside
+from robustly.adapters.ranges import has_noted_range, refuse_outside, with_range
 from robustly.core.errors import ModelRaised, UsageError
 from robustly.core.rows import Batch
 from robustly.oracle.model import Access, Model
@@ -22,11 +22,12 @@ PATIENCE = 8  # examples asked before a model that raises is said to raise on al
 
 
 class Checked(NamedTuple):
-    """model: with what was learnt (classes, range, access). warnings: for the record. forward: passes spent."""
+    """model: with what was learnt (classes, range, access). warnings: for the record. forward, backward: passes spent."""
 
     model: Model
     warnings: tuple[str, ...]
     forward: int
+    backward: int = 0
 
 
 def check_pair(model: Model, data: Data) -> Checked:
@@ -49,10 +50,10 @@ def check_pair(model: Model, data: Data) -> Checked:
         model = replace(model, module=None, notes=(*model.notes, found.note))
     if isinstance(data.x, tuple):
         model = model.granting(Access.SCORES)  # a text has no gradient
-    elif model.access is Access.GRADIENTS and not found.answer.requires_grad:
+    elif found.barrier:
         model = model.granting(Access.SCORES)
         warnings.append(
-            "no gradient flows through the model (no_grad, detach, rounding or numpy inside): query attacks only, "
+            f"no gradient flows through the model ({found.barrier}): query attacks only, "
             "which find less. Give the differentiable network if you have it"
         )
     if model.access is Access.LABELS:
@@ -70,7 +71,40 @@ def check_pair(model: Model, data: Data) -> Checked:
             "probabilities is weak. "
             "Return logits, or log(p), from the model"
         )
-    return Checked(model, tuple(warnings), spent)
+    return Checked(model, tuple(warnings), spent, found.backward)
+
+
+def check_labels(data: Data, classes: int | None) -> None:
+    """Raise for a label that is none of the model's; with classes=None, where their number isn't known, never.
+
+    Raises:
+        UsageError: names the first such label and its example.
+    """
+    if classes is None or int(data.y.max()) < classes:
+        return
+    index = int((data.y >= classes).nonzero()[0])
+    from_one = int(data.y.min()) == 1 and int(data.y.max()) == classes
+    hint = " Labels seem to start at 1: subtract 1." if from_one else ""
+    told = f"but the model has {classes} classes, with the labels 0 to {classes - 1}.{hint}"
+    raise UsageError(f"label {index} is {int(data.y[index])}, {told}")
+
+
+def in_range(model: Model, data: Data) -> Model:
+    """The model with the range it declares, in which the data must lie; where it declares none, with that of the data.
+
+    The notes say which. Costs no pass; given its own result and the same data, it changes nothing.
+
+    Raises:
+        UsageError: a value outside the declared range; names the example, the place, the value and the remedy.
+    """
+    if not isinstance(data.x, Tensor):
+        return model
+    if model.domain != Domain():
+        refuse_outside(data.x, model.domain)
+        return model if has_noted_range(model) else with_range(model, model.domain, "declared")
+    if data.domain == Domain():
+        return model
+    return with_range(model, data.domain, "declared with the data" if data.declared else "detected in the data")
 
 
 def check_eps(threat: Threat, data: Data, model: Model) -> tuple[str, ...]:
@@ -96,6 +130,8 @@ class _Found(NamedTuple):
     answer: Tensor
     wrote: bool
     note: str | None
+    barrier: str = ""  # why no gradient reaches the input, where one was asked for
+    backward: int = 0
 
 
 def _first_answer(model: Model, data: Data) -> tuple[_Found, int]:
@@ -129,7 +165,25 @@ def _asked(model: Model, x: Batch) -> _Found:
         copy = given.clone()
         answer = bare.answer(copy)
         wrote = not torch.equal(copy.detach(), given.detach())
-        return _Found(read(answer, len(x)), wrote, picked(answer))
+        scores = read(answer, len(x))
+        barrier, backward = _barrier(bare, scores, given) if given.requires_grad else ("", 0)
+        return _Found(scores, wrote, picked(answer), barrier, backward)
+
+
+def _barrier(model: Model, scores: Tensor, given: Tensor) -> tuple[str, int]:
+    """Why no gradient of the scores reaches the input, if so; and the backward passes spent to see it.
+
+    That the scores require a gradient says nothing: it may be that of the weights.
+    """
+    inside = "no_grad, detach, rounding or numpy inside"
+    if not scores.requires_grad:
+        return inside, 0
+    try:
+        with model.blamed():
+            grad = torch.autograd.grad(scores.sum(), given, allow_unused=True)[0]
+    except ModelRaised as error:
+        return f"going backward, {error}", len(given)
+    return (inside if grad is None else ""), len(given)
 
 
 def shielded(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -141,17 +195,6 @@ def shielded(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return copied
 
 
-def in_range(model: Model, data: Data) -> Model:
-    if not isinstance(data.x, Tensor):
-        return model
-    if model.domain != Domain():
-        refuse_outside(data.x, model.domain)
-        return model
-    if data.domain == Domain():
-        return model
-    return replace(model, domain=data.domain, notes=(*model.notes, f"input range {data.domain}, taken from the data"))
-
-
 def _with_classes(model: Model, data: Data, count: int) -> Model:
     if model.classes not in (None, count):
         raise UsageError(f"the model was said to have {model.classes} classes, but it answers {count} scores.")
@@ -161,23 +204,13 @@ def _with_classes(model: Model, data: Data, count: int) -> Model:
             f"the data have {len(data.classes)} classes ({told}), but the model answers {count} scores. "
             "Give the model that was trained on these classes."
         )
-    if int(data.y.max()) >= count:
-        index = int((data.y >= count).nonzero()[0])
-        hint = (
-            " Labels seem to start at 1: subtract 1." if int(data.y.min()) == 1 and int(data.y.max()) == count else ""
-        )
-        raise UsageError(
-            f"label {index} is {int(data.y[index])}, but the model answers {count} scores, for the labels 0 to "
-            f"{count - 1}.{hint}"
-        )
+    check_labels(data, count)
     return replace(model, classes=count, labels=model.labels or data.classes)
 
 
 def _with_labels(model: Model, data: Data) -> Model:
     count = model.classes or len(data.classes) or None
-    if count is not None and int(data.y.max()) >= count:
-        index = int((data.y >= count).nonzero()[0])
-        raise UsageError(f"label {index} is {int(data.y[index])}, but the model has {count} classes, 0 to {count - 1}.")
+    check_labels(data, count)
     return replace(model, classes=count, labels=model.labels or data.classes)
 
 

@@ -163,14 +163,16 @@ def _of_code(code: CodeType) -> tuple[Any, ...]:
 
 
 def _named(function: FunctionType) -> dict[str, Any]:
-    """The globals that a function names, and what it names of the user's own modules (helpers.net)."""
+    """The globals that a function names, and what it names of the user's own modules (helpers.net), wherever it has them."""
     found: dict[str, Any] = {}
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    modules = {name: held for name, cell in cells for held in _inside(cell) if isinstance(held, ModuleType)}
     waiting = [function.__code__]
     while waiting:
         code = waiting.pop()
         waiting += [held for held in code.co_consts if isinstance(held, CodeType)]
         loads = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-        reached = {name: function.__globals__[name] for name in sorted(loads & function.__globals__.keys())}
+        reached = {name: function.__globals__[name] for name in sorted(loads & function.__globals__.keys())} | modules
         entered: set[str] = set()
         while reached:
             path, value = reached.popitem()

@@ -199,15 +199,16 @@ def _met(
     """The model as checks and probes found it fit, and what they saw; paid once a run, remembered when it is resumed."""
     facts = store.fact("met")
     if facts is None:
-        fit, warnings, spent = check_pair(model, data)
+        checked = check_pair(model, data)
+        fit = checked.model
         found = probe(fit, around, goal)
         fit = found.model
         facts = {
             "random": found.random,
-            "warnings": [*warnings, *check_eps(threat, data, fit), *found.warnings],
+            "warnings": [*checked.warnings, *check_eps(threat, data, fit), *found.warnings],
             "notes": [*data.notes, *fit.notes],
-            "forward": found.forward + spent,
-            "backward": found.backward,
+            "forward": found.forward + checked.forward,
+            "backward": found.backward + checked.backward,
             "access": fit.access.name,
             "chunk": fit.chunk,
             "classes": fit.classes,

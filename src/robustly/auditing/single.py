@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -108,7 +108,7 @@ def _as_attack(given: Any) -> Attack:
         raise UsageError(f"{given.__name__} makes an attack: write {given.__name__}().")
     if not callable(given):
         raise UsageError(f"an attack is a function of a case, such as pgd(), or a name; got {given!r}.")
-    return given
+    return cast(Attack, given)
 
 
 def _targets(target: int | Tensor | None, labels: Tensor) -> Tensor | None:

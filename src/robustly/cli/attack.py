@@ -101,7 +101,7 @@ def attack(
         device=device,
         trust_pickle=trust_pickle,
     )
-    loaded, warnings, spent = check_pair(loaded, examples)
+    loaded, warnings, spent, _ = check_pair(loaded, examples)
     for warning in (*warnings, *check_eps(under, examples, loaded)):
         here.complain(f"warning: {warning}", style="yellow")
     fitting(made, loaded, examples, under)

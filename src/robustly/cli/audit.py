@@ -199,14 +199,17 @@ def bracket(record: Record) -> str:
 
 def inputs(record: Record) -> list[str]:
     """How the inputs are read: their range, how it was found, and what was changed; two lines at most."""
-    common = ("eps is in input units", "input range")
-    notes = [note for note in record.notes if not note.startswith(common)]
-    ranges = [note for note in record.notes if note.startswith("input range")]
-    told = [*ranges[:1], *notes]
-    if not told:
-        return []
-    more = f" (and {len(told) - 3} more: see -v)" if len(told) > 3 else ""
-    return [f"input: {told[0]}", *([f"input: {'; '.join(told[1:3])}{more}"] if told[1:] else [])]
+    from robustly.report.words import domain
+
+    ranges = [note for note in record.notes if note.startswith(("input range", "no input range"))]
+    others = [note for note in record.notes if note not in ranges and not note.startswith("eps is in input units")]
+    out = ranges[:1]
+    if not ranges and record.data.kind != "text":
+        out.append(f"input range {domain(record.model.domain)}, declared by the data")
+    if others:
+        more = f"; and {len(others) - 2} more, see -v" if len(others) > 2 else ""
+        out.append(f"input read: {'; '.join(others[:2])}{more}")
+    return out
 
 
 def default_folder(model: str, data: str, threat: str, plan: str = "fast", limit: int | None = None) -> Path:

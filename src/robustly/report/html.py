@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,7 @@ def _environment() -> Environment:
         class_name=words.class_name,
         several=words.several,
         why=_why,
-        domain=_domain,
+        domain=words.domain,
         stacked=plots.stacked,
         colours=plots.COLOURS,
     )
@@ -112,10 +111,3 @@ def _why(row: Row) -> str:
     """What there is to say of one example in a list."""
     parts = [row.error, row.why, *row.flags]
     return ", ".join(part for part in parts if part)
-
-
-def _domain(domain: tuple[float | None, float | None]) -> str:
-    low, high = (side if side is None or math.isfinite(side) else None for side in domain)
-    if low is None and high is None:
-        return "unbounded"
-    return f"{'−∞' if low is None else f'{low:g}'} to {'∞' if high is None else f'{high:g}'}"

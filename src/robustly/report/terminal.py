@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from robustly.core.errors import UsageError
+from robustly.core.errors import RobustlyError, UsageError
 from robustly.core.records import Record, Row, Verdict
 from robustly.report.plain import Plain
+from robustly.report.stages import stage_names
+from robustly.report.texts import pieces, shortened
 from robustly.report.words import VERDICTS, class_name, counts, headline, number, percent, seconds, several
 
 STYLES: dict[Verdict, str] = {
@@ -85,15 +88,49 @@ class _Example:
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(style="dim")
         table.add_column(overflow="fold")
-        classes = {"label": row.label, "clean_label": row.clean_label, "adversarial_label": row.adversarial_label}
         for key, value in row.model_dump().items():
-            if value in (None, ()):
-                continue
-            if key in classes:
-                value = f"{value} ({class_name(self.record, classes[key])})"
-            value = ", ".join(value) if isinstance(value, tuple) else value
-            table.add_row(key.replace("_", " "), plain.text(value))
+            if value not in (None, ()):
+                table.add_row(key.replace("_", " "), plain.text(_told(self.record, key, value)))
         yield table
+        if self.record.data.kind == "text" and row.counterexample:
+            yield from _texts(self.record, row, plain)
+
+
+MARKED = {"same": ("", "", ""), "gone": ("[-", "-]", "red"), "new": ("{+", "+}", "green")}
+"""Signs and style of a piece of text that is the same, gone or new."""
+LABELS = ("label", "clean_label", "adversarial_label")
+
+
+def _told(record: Record, key: str, value: Any) -> str:
+    """A field of a row as it is read: classes by name, the stages of the plan counted from 1."""
+    if key in LABELS:
+        name = class_name(record, value)
+        return str(value) if name == str(value) else f"{value} ({name})"
+    if key == "stage":
+        return f"{value + 1} of {len(record.plan_stages)}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _texts(record: Record, row: Row, plain: Plain) -> Iterator[RenderableType]:
+    """Both texts, then one with the edits marked as [-gone-] and {+new+}."""
+    try:
+        clean, adversarial = map(str, record.pair(row.index))
+    except RobustlyError as error:
+        yield plain.text(f"the texts cannot be shown: {error}", "yellow")
+        return
+    marked = Text()
+    for piece in shortened(pieces(clean, adversarial)):
+        before, after, style = MARKED[piece.kind]
+        marked.append_text(plain.text(f"{before}{piece.text}{after}", style))
+    for title, text in (("original", plain.text(clean)), ("counterexample", plain.text(adversarial))):
+        yield Text()
+        yield plain.text(title, "bold")
+        yield Padding(text, (0, 0, 0, 2))
+    yield Text()
+    yield plain.text("difference: [-gone-] {+new+}", "bold")
+    yield Padding(marked, (0, 0, 0, 2))
 
 
 def _bar(record: Record) -> Text:
@@ -156,7 +193,8 @@ def _stages(record: Record, plain: Plain) -> Table:
     table.add_column("stage", overflow="fold")
     for heading in ("eps", "asked", "decided", "forward", "backward", "time"):
         table.add_column(heading, justify="right")
-    for stage in record.stages[:MOST]:
+    names = stage_names(record.stages)
+    for stage, name in zip(record.stages[:MOST], names, strict=False):
         cells = (
             number(stage.eps),
             f"{stage.asked:,}",
@@ -164,7 +202,7 @@ def _stages(record: Record, plain: Plain) -> Table:
             f"{stage.forward:,}",
             f"{stage.backward:,}",
         )
-        table.add_row(plain.text(stage.name), *map(plain.text, cells), plain.text(seconds(stage.seconds)))
+        table.add_row(plain.text(name), *map(plain.text, cells), plain.text(seconds(stage.seconds)))
     if len(record.stages) > MOST:
         table.add_row(Text(f"and {len(record.stages) - MOST} more"))
     return table

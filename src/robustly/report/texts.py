@@ -39,13 +39,21 @@ def pieces(before: str, after: str) -> list[Piece]:
     return [piece for piece in out if piece.text]
 
 
+def shortened(found: list[Piece]) -> list[Piece]:
+    """The pieces with what both texts share left out where it is far from any edit."""
+    last = len(found) - 1
+    return [
+        Piece("same", _cut(piece.text, first=i == 0, last=i == last)) if piece.kind == "same" else piece
+        for i, piece in enumerate(found)
+    ]
+
+
 def difference(before: str, after: str) -> Markup:
     """The two texts as one: what went struck through, what came underlined; far from any edit it is left out."""
-    found = pieces(before, after)
     shown, edits = [], 0
-    for number, piece in enumerate(found):
+    for piece in shortened(pieces(before, after)):
         if piece.kind == "same":
-            shown.append(_context(piece.text, first=number == 0, last=number == len(found) - 1))
+            shown.append(Markup("{}").format(visible(piece.text, keep="\n\t")))
             continue
         edits += 1
         if edits > LONGEST:
@@ -57,13 +65,11 @@ def difference(before: str, after: str) -> Markup:
     return Markup("").join(shown)
 
 
-def _context(text: str, first: bool, last: bool) -> Markup:
+def _cut(text: str, first: bool, last: bool) -> str:
     """A shared stretch: its ends next to the edits on either side of it."""
     before = "" if first and not last else text[:CONTEXT]
     after = "" if last else text[-CONTEXT:]
-    if len(text) > len(before) + len(after):
-        text = f"{before} … {after}"
-    return Markup("{}").format(visible(text, keep="\n\t"))
+    return f"{before} … {after}" if len(text) > len(before) + len(after) else text
 
 
 def _shared(a: str, b: str) -> int:

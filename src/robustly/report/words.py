@@ -84,6 +84,14 @@ def counts(record: Record) -> dict[Verdict, int]:
     return {verdict: of[verdict] for verdict in VERDICTS}
 
 
+def domain(of: tuple[float | None, float | None]) -> str:
+    """A range of inputs: 0 to 1, or unbounded."""
+    low, high = (side if side is None or math.isfinite(side) else None for side in of)
+    if low is None and high is None:
+        return "unbounded"
+    return f"{'−∞' if low is None else f'{low:g}'} to {'∞' if high is None else f'{high:g}'}"
+
+
 def threat_in_words(threat: str) -> str:
     """What the attacker may do: linf:0.1 is "changes of at most 0.1 per input value"; others as they are written."""
     forms = {
@@ -93,11 +101,11 @@ def threat_in_words(threat: str) -> str:
         "l0": "changes of at most {} input values",
         "edits": "at most {} character edits",
     }
-    found = re.fullmatch(r"([a-z0-9]+):([0-9.e+-]+)(?:@(\d+)bit)?", threat)
+    found = re.fullmatch(r"([a-z0-9]+):([0-9.e+-]+|\d+/\d+)(?:@(\d+)bit)?", threat)
     if not found or found[1] not in forms:
         return f"the threat {threat}"
     try:
-        amount = f"{float(found[2]):.4g}"
+        amount = found[2] if "/" in found[2] else f"{float(found[2]):.4g}"
     except ValueError:
         return f"the threat {threat}"
     on_grid = f" on the {found[3]}-bit grid" if found[3] else ""

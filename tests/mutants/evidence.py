@@ -1,0 +1,167 @@
+"""Faults of what is believed: NaN, ties, points outside, claims that nobody checks, verdicts that don't add up."""
+
+from __future__ import annotations
+
+from tests import test_goals, test_losses
+from tests.adapters import test_modules
+from tests.auditing import test_audit, test_judge, test_verdicts
+from tests.exact import test_attacks as exact
+from tests.laws import test_attacks as laws
+from tests.laws import test_models
+from tests.oracle import test_oracle
+from tests.steps import test_combinators
+
+from robustly.core.specs import lookup
+from robustly.threats import Linf
+
+from .mutant import Mutant, law
+
+pgd = lookup("attack", "pgd")
+
+EVIDENCE = (
+    Mutant(
+        "an answer of NaN is robust, for NaN is below nothing",
+        "robustly.goals:Goal.met",
+        "~(self.margin(scores) > 0) | ~torch.isfinite(scores).all(1)",
+        "self.margin(scores) <= 0",
+        (law(test_goals.test_untargeted), law(test_judge.test_an_answer_that_is_not_finite_holds, float("nan")),
+         law(test_audit.test_nan_is_never_robust)),
+    ),
+    Mutant(
+        "an answer of NaN is robust where argmax of NaN is the label",
+        "robustly.goals:Goal.met",
+        "~(self.margin(scores) > 0) | ~torch.isfinite(scores).all(1)",
+        "scores.argmax(1) != self.y if self.target is None else scores.argmax(1) == self.target",
+        (law(test_goals.test_untargeted), law(test_audit.test_nan_is_never_robust)),
+    ),
+    Mutant(
+        "a search does not see that it met NaN",
+        "robustly.oracle.ledger:Ledger.note",
+        "~(margin > 0) | ~finite",
+        "margin <= 0",
+        (law(test_oracle.test_nan_is_never_robust),),
+    ),
+    Mutant(
+        "a NaN in the gradient poisons the walk",
+        "robustly.oracle.oracle:Oracle._gradient",
+        "grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)",
+        "pass",
+        (law(test_oracle.test_flat_and_broken_gradients_are_counted_and_harmless),),
+    ),
+    Mutant(
+        "a label of NaN is a label",
+        "robustly.oracle.model:_labelled",
+        "torch.where(clear, scores.argmax(1), -1)",
+        "scores.argmax(1)",
+        (law(test_modules.test_labels_are_the_same_whether_asked_for_or_granted),),
+    ),
+    Mutant(
+        "a tie is robust",
+        "robustly.goals:Goal.met",
+        "~(self.margin(scores) > 0)",
+        "~(self.margin(scores) >= 0)",
+        (law(test_goals.test_untargeted), law(test_audit.test_ties_count_against_the_model),
+         law(test_judge.test_only_members_that_the_model_gets_wrong_hold)),
+    ),
+    Mutant(
+        "a search ends at a tie, which rounding may undo",
+        "robustly.oracle.ledger:Ledger.note",
+        "(margin < -FIRM * scale) | ~finite",
+        "met",
+        (law(test_oracle.test_a_tie_is_evidence_but_the_search_goes_on),),
+    ),
+    Mutant(
+        "a point outside the set is evidence",
+        "robustly.oracle.ledger:Ledger._enter",
+        "where[near(where).contains(take(z, where))]",
+        "where",
+        (law(test_oracle.test_evidence_is_asked_inside_and_adversarial),),
+    ),
+    Mutant(
+        "the judge does not measure",
+        "robustly.auditing.judge:judge",
+        "holds=met & inside",
+        "holds=met",
+        (law(test_judge.test_only_members_that_the_model_gets_wrong_hold),),
+    ),
+    Mutant(
+        "the judge does not ask the model",
+        "robustly.auditing.judge:judge",
+        "holds=met & inside",
+        "holds=inside",
+        (law(test_judge.test_only_members_that_the_model_gets_wrong_hold),
+         law(test_models.test_a_find_that_the_model_does_not_repeat_is_no_find)),
+    ),
+    Mutant(
+        "the audit believes the attack's own claim",
+        "robustly.auditing.stages:_attacked",
+        "and judged.holds[k]",
+        "",
+        (law(test_audit.test_a_random_model_is_voted_on),
+         law(test_models.test_a_find_that_the_model_does_not_repeat_is_no_find)),
+    ),
+    Mutant(
+        "a single attack's own claim is its result",
+        "robustly.auditing.single:attack",
+        "hits[judged.holds]",
+        "hits",
+        (law(test_models.test_a_find_that_the_model_does_not_repeat_is_no_find),),
+    ),
+    Mutant(
+        "a random model is asked once",
+        "robustly.auditing.judge:judge",
+        "VOTES if random else 1",
+        "1",
+        (law(test_judge.test_a_random_model_is_outvoted), law(test_audit.test_a_random_model_is_voted_on)),
+    ),
+    Mutant(
+        "the last point that was adversarial is kept, not the nearest",
+        "robustly.oracle.ledger:Ledger._enter",
+        "| ~self.hit[at]",
+        "| True",
+        (law(test_oracle.test_pressing_on_keeps_the_nearest),),
+    ),
+    Mutant(
+        "a target is forgotten",
+        "robustly.goals:Goal.margin",
+        "-_gap(scores, self.target)",
+        "_gap(scores, self.y)",
+        (law(test_goals.test_targeted), law(test_judge.test_a_target_must_be_reached)),
+    ),
+    Mutant(
+        "one of the targets is the true class",
+        "robustly.steps.combinators:per_target",
+        'scores.scatter(1, case.goal.y[:, None], float("-inf")).argsort',
+        "scores.argsort",
+        (law(test_combinators.test_each_wrong_class_is_aimed_at_the_likeliest_first_and_never_the_true_one),),
+    ),
+    Mutant(
+        "what is broken at one size may stand at a larger one",
+        "robustly.auditing.findings:reaches",
+        "found.eps <= eps",
+        "found.eps == eps",
+        (law(test_verdicts.test_broken_is_broken_at_every_larger_size),),
+    ),
+    Mutant(
+        "a counterexample counts only at the size that was searched",
+        "robustly.auditing.findings:reaches",
+        "found.distance <= eps",
+        "False",
+        (law(test_verdicts.test_a_counterexample_counts_at_every_size_that_holds_it),),
+    ),
+    Mutant(
+        "a certificate counts at larger sizes too",
+        "robustly.auditing.findings:verdict",
+        "found.eps >= eps",
+        "True",
+        (law(test_verdicts.test_certified_is_certified_at_every_smaller_size),
+         law(test_verdicts.test_certified_below_and_broken_above_is_no_contradiction)),
+    ),
+    Mutant(
+        "a contradiction is settled in silence",
+        "robustly.auditing.findings:verdict",
+        "if broken and certified and strict:",
+        "if False:",
+        (law(test_verdicts.test_certified_and_broken_at_once_is_a_contradiction, 0.1),),
+    ),
+)

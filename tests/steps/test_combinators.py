@@ -1,0 +1,54 @@
+"""Attacks made of attacks: what each one inside is given."""
+
+import pytest
+import torch
+
+from robustly.core import keys
+from robustly.core.errors import UsageError
+from robustly.goals import Goal
+from robustly.oracle import Model, Oracle
+from robustly.steps import Case, in_turn, per_target, restarts
+from robustly.threats import Domain, Linf
+
+X = torch.tensor([[0.9, 0.5, 0.1, 0.3], [0.2, 0.4, 0.6, 0.8]])
+Y = torch.tensor([0, 3])
+
+
+def case():
+    """Scores are the inputs themselves, so the order of the classes is plain to see."""
+    around, goal = Linf(0.05).at(X, Domain(0.0, 1.0)), Goal(Y)
+    oracle = Oracle(Model(lambda z: z * 1.0, Domain(0.0, 1.0), classes=4), around, goal)
+    return Case(around, goal, keys.from_ids(0, ["a", "b"]), oracle)
+
+
+def seen_by(attack_of):
+    """The cases that the inner attack is given, and the ledger."""
+    seen, whole = [], case()
+    attack_of(seen.append)(whole)
+    return seen, whole.oracle.ledger
+
+
+def test_each_wrong_class_is_aimed_at_the_likeliest_first_and_never_the_true_one():
+    seen, ledger = seen_by(per_target)
+    assert torch.stack([c.goal.target for c in seen]).tolist() == [[1, 2], [3, 1], [2, 0]]
+    assert all(torch.equal(c.goal.y, Y) for c in seen)
+    assert ledger.forward.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("targets", "made"), [(1, 1), (2, 2), (3, 3), (9, 3)])
+def test_as_many_targets_as_asked_and_there_are(targets, made):
+    assert len(seen_by(lambda inner: per_target(inner, targets))[0]) == made
+
+
+def test_every_restart_target_and_turn_has_its_own_key():
+    for attack_of in (lambda a: restarts(a, 3), per_target, lambda a: in_turn(a, a, a)):
+        seen, _ = seen_by(attack_of)
+        used = torch.cat([c.key for c in seen])
+        assert len(seen) == 3
+        assert len(used.unique(dim=0)) == 6
+
+
+@pytest.mark.parametrize("make", [lambda: restarts(print, 0), lambda: per_target(print, 0)])
+def test_none_are_refused(make):
+    with pytest.raises(UsageError, match="at least 1, got 0"):
+        make()
