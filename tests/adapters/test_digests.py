@@ -167,6 +167,14 @@ def test_what_cannot_be_hashed_is_named_and_the_rest_still_counts() -> None:
     assert "unnoticed" not in callable_digest(over(network()))[1]
 
 
+def test_the_memory_address_that_a_vectoriser_keeps_is_not_in_the_hash() -> None:
+    text = pytest.importorskip("sklearn.feature_extraction.text", reason="scikit-learn is an extra")
+    made = [text.TfidfVectorizer(stop_words=[word]).fit(["good film", "bad film"]) for word in ("good", "good", "bad")]
+    assert made[0]._stop_words_id != made[1]._stop_words_id
+    first, same, other = (digest(over(vectoriser)) for vectoriser in made)
+    assert first == same != other
+
+
 def test_the_hash_is_the_same_in_another_process_and_after_many_calls(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import re\nimport torch\nfrom robustly.adapters.digests import callable_digest\n"

@@ -45,11 +45,11 @@ def test_quiet_is_only_the_final_lines(here, run):
 def test_the_same_words_again_pay_nothing_and_end_the_same(here, run, monkeypatch):
     monkeypatch.setenv("ROWS", str(here / "rows"))
     run(*COUNTED, "linf:0.1", "-q")
-    paid, record = rows_seen(here), read_record(here / "runs/net.py-counted-data.npz-linf-0.1")
+    paid, record = rows_seen(here), read_record(here / "runs/net.py-counted-data.npz-linf-0.1-plan.toml")
     assert paid > 24 * 20
     assert run(*COUNTED, "linf:0.1", "-q").code == 0
     assert rows_seen(here) - paid <= 4  # the border looks at two examples again
-    again = read_record(here / "runs/net.py-counted-data.npz-linf-0.1")
+    again = read_record(here / "runs/net.py-counted-data.npz-linf-0.1-plan.toml")
     assert again.rows == record.rows
 
 
@@ -90,6 +90,7 @@ def test_until_ends_when_the_bracket_is_narrow(here, run):
     said = run(*AUDIT, "linf:0.1", "-q", "--until", "1")
     assert said.code == 4
     assert "the bracket is 1.000 wide" in said.out
+    assert said.out.split("To go on, run this:\n")[1].splitlines()[0].endswith(shlex.join([*AUDIT, "linf:0.1", "-q"]))
 
 
 def test_a_sweep_reads_fractions_and_its_curve_falls(here, run):
@@ -111,7 +112,7 @@ def test_junit_is_xml_with_a_case_an_example(here, run):
 def test_batch_and_limit_and_range_and_access_reach_the_audit(here, run):
     said = run(*AUDIT, "linf:0.1", "-q", "--batch", "5", "--limit", "7", "--range", "-1,2", "--access", "scores")
     assert said.code == 0
-    record = read_record(here / "runs/net.py-build-data.npz-linf-0.1")
+    record = read_record(here / "runs/net.py-build-data.npz-linf-0.1-first-7")
     assert len(record.rows) == 7
     assert record.model.domain == (-1, 2)
     assert record.model.access == "scores"

@@ -63,6 +63,10 @@ MISTAKES = [
     (("compare", "nowhere", "nowhere"), "nowhere"),
     (("replay", "nowhere", "3"), "nowhere"),
     (("list", "atacks"), "attacks"),
+    ((*AUDIT[:3],), "missing --threat, say --threat linf:8/255. See"),
+    ((*OK, "--limt", "3"), "Did you mean --limit? See"),
+    (("attack", "pgd", *AUDIT[1:], "linf:0.1", "--target", "3"), "from 0 to 2"),
+    (("attack", "pgd", *AUDIT[1:], "linf:0.1", "--set", "steps=abc"), "steps"),
 ]
 
 

@@ -15,7 +15,9 @@ from robustly.steps import Case
 
 from .cases import attacks, key_of, problem, small_attack, threats_for
 
-ENTRIES = [pytest.param(e, id=f"{e.kind} {e.name}") for k in ("attack", "certifier", "loss", "start") for e in entries(k)]
+ENTRIES = [
+    pytest.param(e, id=f"{e.kind} {e.name}") for k in ("attack", "certifier", "loss", "start") for e in entries(k)
+]
 
 
 def public_functions():
@@ -28,7 +30,11 @@ def public_functions():
             if name.startswith("_") or getattr(value, "__module__", None) != module.name:
                 continue
             if inspect.isclass(value):
-                yield from ((f"{module.name}:{name}.{k}", f) for k, f in vars(value).items() if inspect.isfunction(f) and not k.startswith("_"))
+                yield from (
+                    (f"{module.name}:{name}.{k}", f)
+                    for k, f in vars(value).items()
+                    if inspect.isfunction(f) and not k.startswith("_")
+                )
             elif inspect.isfunction(value):
                 yield f"{module.name}:{name}", value
 
@@ -36,7 +42,8 @@ def public_functions():
 def test_no_public_function_swallows_arguments():
     """A `**kwargs` accepts every misspelling; `inspect` follows a factory to the function it wraps."""
     found = [
-        where for where, f in public_functions()
+        where
+        for where, f in public_functions()
         if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(f).parameters.values())
     ]
     assert not found
@@ -44,7 +51,9 @@ def test_no_public_function_swallows_arguments():
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_a_misspelt_argument_is_refused(entry):
-    needed = {k: None for k, default in entry.parameters.items() if default is inspect.Parameter.empty and k != "attacks"}
+    needed = {
+        k: None for k, default in entry.parameters.items() if default is inspect.Parameter.empty and k != "attacks"
+    }
     with pytest.raises(TypeError, match="stpes"):
         entry.make(**needed, stpes=3)
     with pytest.raises(UsageError, match=f'"{entry.name}" has no argument "stpes"'):

@@ -52,7 +52,14 @@ def test_each_example_draws_its_own(entry, threat):
         assert different(drawn) > 1
 
 
-@pytest.mark.parametrize("several", [restarts(pgd(1), 4), in_turn(pgd(1), pgd(1), pgd(1), pgd(1)), noise(4)])
-def test_each_try_draws_afresh(several):
-    tries = [z[0] for z in asked(several, Linf(0.05))]
+SEVERAL = {
+    "restarts": lambda: restarts(pgd(1), 4),
+    "in turn": lambda: in_turn(pgd(1), pgd(1), pgd(1), pgd(1)),
+    "noise": lambda: noise(4),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_each_try_draws_afresh(name):
+    tries = [z[0] for z in asked(SEVERAL[name](), Linf(0.05))]
     assert len(torch.stack(tries).unique(dim=0)) == len(tries) >= 4

@@ -23,7 +23,7 @@ NOT_FREE = {
     ("apgd", "l0"): "its start divides a change by a number of coordinates",
 }
 """What depends on units all the same, by attack and threat, and why."""
-MOST = 5000
+MOST = 1500
 """Passes of all nine examples together that no attack at small settings comes near."""
 
 

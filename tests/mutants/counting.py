@@ -24,9 +24,11 @@ COUNTING = (
         "robustly.oracle.oracle:Oracle._gradient",
         "self._pay(local, backward=1)",
         "pass",
-        (law(test_bills.test_every_backward_pass_is_counted, pgd, Linf(0.15)),
-         law(test_oracle.test_a_gradient_is_one_pass_of_each_kind_and_its_forward_is_evidence),
-         law(test_gradient.test_passes_of_a_survivor, "pgd")),
+        (
+            law(test_bills.test_every_backward_pass_is_counted, pgd, Linf(0.15)),
+            law(test_oracle.test_a_gradient_is_one_pass_of_each_kind_and_its_forward_is_evidence),
+            law(test_gradient.test_passes_of_a_survivor, "pgd"),
+        ),
     ),
     Mutant(
         "a gradient's forward pass is not billed",
@@ -68,8 +70,10 @@ COUNTING = (
         "robustly.oracle.oracle:Oracle.propose",
         "asked & (_turn(owner, asked, len(self.rows)) < left[owner])",
         "asked & (left[owner] > 0)",
-        (law(test_oracle.test_proposals_are_charged_to_their_owner_and_stop_at_the_budget),
-         law(kept, greedy, Edits(2), 7)),
+        (
+            law(test_oracle.test_proposals_are_charged_to_their_owner_and_stop_at_the_budget),
+            law(kept, greedy, Edits(2), 7),
+        ),
     ),
     Mutant(
         "a budget has room for one more",
@@ -111,7 +115,10 @@ COUNTING = (
         "robustly.steps.walk:ascend",
         "        if len(case.key):\n            case.oracle.scores(_home(case, step.last(state)))",
         "        pass",
-        (law(test_gradient.test_a_single_step, "apgd"), law(exact.test_fgsm_is_exact_for_a_linear_model, "linf"),
-         law(test_gradient.test_passes_of_a_survivor, "fgsm")),
+        (
+            law(test_gradient.test_a_single_step, "apgd"),
+            law(exact.test_fgsm_is_exact_for_a_linear_model, "linf"),
+            law(test_gradient.test_passes_of_a_survivor, "fgsm"),
+        ),
     ),
 )

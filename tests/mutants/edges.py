@@ -5,11 +5,10 @@ from __future__ import annotations
 from tests import test_losses
 from tests.adapters import test_modules
 from tests.auditing import test_audit, test_resume
-from tests.core import test_records, test_specs
+from tests.core import test_specs
 from tests.exact import test_attacks as exact
 from tests.laws import test_arguments, test_extremes, test_models
 from tests.steps import test_combinators
-from torch import nn
 
 from robustly.core.errors import RunError, UsageError
 from robustly.core.specs import lookup
@@ -27,7 +26,7 @@ def resumed(tmp_path) -> None:
 
 def refused(tmp_path) -> None:
     """A run is not gone on with under another seed."""
-    test_resume.test_other_arguments_are_refused_and_named(problem(), tmp_path, {"seed": 1}, "seed: 0 -> 1")
+    test_resume.test_other_arguments_are_refused_and_named(problem(), tmp_path, {"seed": 1}, "seed")
 
 
 def problem():
@@ -67,16 +66,20 @@ EDGES = (
         "out = module.eval()(z.to(dtype) if dtype is not None and isinstance(z, torch.Tensor) else z)\n"
         "        module.train()\n"
         "        return out",
-        (law(test_modules.test_a_module_gives_its_own_scores_and_gradients_and_comes_out_untouched),
-         law(test_audit.test_the_model_is_left_as_it_was)),
+        (
+            law(test_modules.test_a_module_gives_its_own_scores_and_gradients_and_comes_out_untouched),
+            law(test_audit.test_the_model_is_left_as_it_was),
+        ),
     ),
     Mutant(
         "a model in training mode is switched in silence",
         "robustly.adapters.modules:refuse_training",
         "    if parts:",
         "    module.eval()\n    if False:",
-        (law(test_modules.test_a_module_in_training_mode_is_refused_with_the_line_to_write, None),
-         law(test_audit.test_a_module_in_training_mode_is_refused)),
+        (
+            law(test_modules.test_a_module_in_training_mode_is_refused_with_the_line_to_write, None),
+            law(test_audit.test_a_module_in_training_mode_is_refused),
+        ),
     ),
     Mutant(
         "the model is asked in the attack's own memory",
@@ -106,8 +109,10 @@ EDGES = (
         "robustly.losses:dlr",
         "top[:, min(2, last)], top[:, min(3, last)]",
         "top[:, 2], top[:, 3]",
-        (law(test_losses.test_any_number_of_classes_and_no_mixing_of_rows, lookup("loss", "dlr"), 2),
-         law(test_losses.test_any_number_of_classes_and_no_mixing_of_rows, lookup("loss", "dlr"), 3)),
+        (
+            law(test_losses.test_any_number_of_classes_and_no_mixing_of_rows, lookup("loss", "dlr"), 2),
+            law(test_losses.test_any_number_of_classes_and_no_mixing_of_rows, lookup("loss", "dlr"), 3),
+        ),
         IndexError,
     ),
     Mutant(
@@ -115,8 +120,10 @@ EDGES = (
         "robustly.steps.combinators:per_target",
         "range(min(targets, scores.shape[1] - 1))",
         "range(targets)",
-        (law(test_combinators.test_as_many_targets_as_asked_and_there_are, 9, 3),
-         law(exact.test_apgd_is_exact, "binary", "linf")),
+        (
+            law(test_combinators.test_as_many_targets_as_asked_and_there_are, 9, 3),
+            law(exact.test_apgd_is_exact, "binary", "linf"),
+        ),
         (IndexError, AssertionError),
     ),
     Mutant(

@@ -45,6 +45,7 @@ def summary_of(rows: tuple[Row, ...]) -> Summary:
     return Summary(
         examples=n,
         clean=attacked + part["broken"],
+        clean_asked=n,
         certified=certified,
         attacked=attacked,
         broken=count["broken"],

@@ -2,10 +2,11 @@ import re
 
 import pytest
 from tests.report.hostile import ALL
-from tests.report.making import NAMES, record_of, rows_of
+from tests.report.making import NAMES, record_of, row, rows_of
 from tests.report.printing import printed
 
 from robustly.core.errors import UsageError
+from robustly.core.points import Pair, pair_bytes, save_pair
 from robustly.report.terminal import example_table, summary_table
 
 
@@ -52,3 +53,14 @@ def test_one_example(fashion):
     assert f"{row.adversarial_label} ({NAMES[row.adversarial_label]})" in out
     with pytest.raises(UsageError, match="no example 999"):
         example_table(fashion, 999)
+
+
+def test_a_text_example_shows_both_texts_and_the_edits_between_them(tmp_path):
+    point = save_pair(tmp_path, pair_bytes(Pair(adversarial="a gxod film", clean="a good film")))
+    record = record_of((row(0, "broken", counterexample=point, stage=1, distance=1 / 3),)).with_points(tmp_path)
+    record = record.model_copy(update={"data": record.data.model_copy(update={"kind": "text"})}).with_points(tmp_path)
+    out = printed(example_table(record, 0))
+    assert "a g[-o-]{+x+}od film" in out
+    assert "0.3333" in out
+    assert "0.33333" not in out
+    assert "2 of 2" in out

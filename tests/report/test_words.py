@@ -55,6 +55,7 @@ def test_detail_counts_everything():
     [
         ("linf:0.0313725490196", "changes of at most 0.03137 per input value"),
         ("linf:0.1@8bit", "changes of at most 0.1 per input value on the 8-bit grid"),
+        ("linf:4/255", "changes of at most 4/255 per input value"),
         ("edits:1", "at most 1 character edit"),
         ("edits:2", "at most 2 character edits"),
         ("linf:0.1&l2:1", "the threat linf:0.1&l2:1"),

@@ -129,6 +129,7 @@ def audit(
             range=bounds,
             access=access,
             classes=class_count,
+            names=names,
             weights=weights,
             trust_pickle=trust_pickle,
             twin=twin,

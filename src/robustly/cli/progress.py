@@ -69,6 +69,7 @@ class Lines:
     def __init__(self, here: Terminal, pace: Pace) -> None:
         self.here, self.pace = here, pace
         self.said = float("-inf")
+        self.begun = False
 
     def see(self, snapshot: Snapshot) -> None:
         """Say a line if it is time to."""
@@ -76,9 +77,10 @@ class Lines:
         self.pace.see(snapshot)
         ended = snapshot.asked > 0 and snapshot.done == snapshot.asked
         waited = monotonic() - self.said
-        if waited < (STAGES_EVERY if ended else EVERY):
+        first = not self.begun and _so_far(snapshot) == snapshot.sentence  # with a bracket: never waited for
+        if not first and waited < (STAGES_EVERY if ended else EVERY):
             return
-        self.said = monotonic()
+        self.said, self.begun = monotonic(), self.begun or first
         self.here.say(
             f"[{snapshot.seconds:.0f} s] {_so_far(snapshot)}; {_stage(snapshot)} {snapshot.done}/{snapshot.asked}; "
             f"{_passes(snapshot, self.pace)}"

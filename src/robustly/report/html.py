@@ -50,6 +50,7 @@ def report_html(record: Record) -> str:
         "summary": record.summary,
         "legend": [(v, plots.COLOURS[v], n, words.MEANING[v]) for v, n in words.counts(record).items()],
         "bracket": plots.bracket_bar(record),
+        "bracket_small": plots.bracket_bar(record, wide=420),
         "curve": plots.accuracy_curve(record),
         "gallery": panels.gallery(record),
         "classes": classes,

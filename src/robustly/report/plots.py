@@ -35,9 +35,12 @@ def svg(width: int, height: int, title: str, body: Markup, name: str) -> Markup:
     ).format(name=name, w=width, h=height, title=title, body=body)
 
 
-def bracket_bar(record: Record) -> Markup:
-    """All examples as one bar from 0 to 100 %, the bracket above it and the confidence interval below."""
-    left, width, top, tall = 24, 912, 64, 56
+def bracket_bar(record: Record, wide: int = 960) -> Markup:
+    """All examples as one bar from 0 to 100 %, the bracket above it and the confidence interval below.
+
+    wide: units across; fewer of them make the words larger where the picture is scaled to a narrow page.
+    """
+    left, width, top, tall = 24, wide - 48, 64, 56
     s = record.summary
     at = 0.0
     parts = [_hatch()]
@@ -60,7 +63,8 @@ def bracket_bar(record: Record) -> Markup:
     a, b = left + population.low * width, left + population.high * width
     y = top + tall + 20
     level = percent(population.level, 0)
-    interval = f"{percent(population.low)} – {percent(population.high)} in the population ({level} confidence)"
+    place = "in the population" if wide >= 700 else "of all"
+    interval = f"{percent(population.low)} – {percent(population.high)} {place} ({level} confidence)"
     parts += [
         _path(f"M{a:.1f} {y}H{b:.1f}M{a:.1f} {y - 5}V{y + 5}M{b:.1f} {y - 5}V{y + 5}", INK, 1.5),
         _text(_inside((a + b) / 2, len(interval) * 3.6, left, width), y + 22, interval, size=13, fill=SOFT),
@@ -69,7 +73,7 @@ def bracket_bar(record: Record) -> Markup:
         f"Robust accuracy between {percent(s.certified)} certified and {percent(s.attacked)} attacked; "
         + ", ".join(f"{verdict} {count:,}" for verdict, count in counts(record).items())
     )
-    return svg(960, y + 34, title, Markup("").join(parts), "bracket")
+    return svg(wide, y + 34, title, Markup("").join(parts), "bracket" if wide == 960 else "bracket narrow")
 
 
 def accuracy_curve(record: Record) -> Markup | None:

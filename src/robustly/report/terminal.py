@@ -116,7 +116,7 @@ def _told(record: Record, key: str, value: Any) -> str:
 def _texts(record: Record, row: Row, plain: Plain) -> Iterator[RenderableType]:
     """Both texts, then one with the edits marked as [-gone-] and {+new+}."""
     try:
-        clean, adversarial = map(str, record.pair(row.index))
+        adversarial, clean = map(str, record.pair(row.index))
     except RobustlyError as error:
         yield plain.text(f"the texts cannot be shown: {error}", "yellow")
         return
