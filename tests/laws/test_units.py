@@ -19,7 +19,6 @@ NUMERIC = [
     pytest.param(e, t, id=f"{e.name} {t}") for e in attacks() for t in threats_for(e) if not isinstance(t, Edits)
 ]
 NOT_FREE = {
-    ("cw", ""): "its objective adds a squared distance to a margin, so the first weight knows units",
     ("apgd", "l0"): "its start divides a change by a number of coordinates",
 }
 """What depends on units all the same, by attack and threat, and why."""

@@ -102,12 +102,15 @@ def descend(case: Case, weights: Weights, steps: int, rate: float, confidence: f
         around = _bounded(case)
         z, slope = to_inputs(around, state.w)
         answer = case.oracle.gradient(z, loss, case.goal, where=state.moving)
-        change = z - around.x
+        width = (
+            around.domain.high - around.domain.low
+        )  # distance in widths of the range, as the paper's images are in [0, 1]
+        change = (z - around.x) / width
         met = state.moving & (case.goal.margin(answer.scores) <= -confidence)
         state = state._replace(met=state.met | met)
         if index % every == 0:
             state = _checked(state, change.square().flatten(1).sum(1) - weights.now * answer.value)
-        downhill = (2 * change - column(weights.now, change) * answer.grad) * slope
+        downhill = (2 * change / width - column(weights.now, change) * answer.grad) * slope
         state = _adam(state, downhill, rate, index + 1)
     return case, weights, state.met
 

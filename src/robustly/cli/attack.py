@@ -110,7 +110,6 @@ def attack(
     right = correct(loaded, examples)
     if target is not None:
         right = right[examples.y[right] != target]
-    domain = (examples.domain.low, examples.domain.high) if examples.kind != "text" else None
     results = []
     for part in slices(len(right), rows if isinstance(rows, int) else BATCH):
         index = right[part]
@@ -125,7 +124,7 @@ def attack(
                 seed=seed,
                 queries=queries,
                 closest=closest or None,
-                range=bounds or domain,
+                range=bounds,
                 access=access,
             )
         )
