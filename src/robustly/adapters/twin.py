@@ -34,7 +34,10 @@ def fast_twin(model: Model, kind: str) -> Model:
     dtype = torch.bfloat16 if kind == "bf16" else next((p.dtype for p in twin.parameters()), torch.float32)
     if kind == "bf16":
         twin = twin.to(torch.bfloat16)
-    return replace(model, call=_call(twin, dtype), module=None, name=f"{model.name} ({kind} twin)")
+    numbers = (
+        4 * model.numbers if kind == "bf16" else model.numbers
+    )  # its calls cost more to begin, its numbers less room
+    return replace(model, call=_call(twin, dtype), module=None, numbers=numbers, name=f"{model.name} ({kind} twin)")
 
 
 def folded(module: nn.Module) -> nn.Module:
