@@ -23,6 +23,7 @@ demo: $(READY)  ## audit the three carried models; each run ends by saying where
 	$(BIN)/robustly audit zoo:fashion_adversarial $(DEMO) --eps 0,0.05,0.15 --out runs/adversarial
 	$(BIN)/robustly audit zoo:fashion_certified $(DEMO) --eps 0,0.05,0.15 --out runs/certified
 	$(BIN)/robustly compare runs/plain runs/certified
+	@echo && echo 'reports: runs/plain/report.html runs/adversarial/report.html runs/certified/report.html'
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -n 2
