@@ -6,7 +6,7 @@ import datetime
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from robustly.adapters.data import Data, load_data
 from robustly.adapters.models import load_model
 from robustly.adapters.twin import fast_twin
 from robustly.auditing import summarise
-from robustly.auditing.plan import Plan, fitting, load_plan
+from robustly.auditing.plan import Plan, fitting, load_plan, with_surrogates
 from robustly.auditing.problem import Problem, one_size
 from robustly.auditing.progress import Watcher
 from robustly.auditing.run import Limits, Run, execute
+from robustly.auditing.searching import AUTO, NONE, tried
 from robustly.auditing.store import Store, compare_request
 from robustly.core.errors import Contradiction, UsageError
 from robustly.core.points import write_atomically
@@ -58,6 +59,7 @@ def audit(
     weights: str | Path | None = None,
     trust_pickle: bool = False,
     twin: str | None = None,
+    surrogates: Sequence[Any] = (),
     watch: Watcher | None = None,
     command: str | None = None,
 ) -> Record:
@@ -72,7 +74,9 @@ def audit(
     out: run folder; None keeps the run in memory. An interrupted run in a folder goes on where it was.
     limit: only the first N examples. time: stop after so many seconds. until: stop when the bracket is so narrow.
     batch: examples a commit. device: where to compute; None is where the module lies. range: of inputs, if it isn't to be detected. names: of the classes, in the order of the model's scores. access: grant no more than "labels" or "scores".
-    twin: search on a fast copy of the network ("channels-last", "bf16"); the judge always asks the original.
+    twin: search on a fast copy of the network ("channels-last", "bf16"), or on the network itself ("none"); by default
+        as the plan says, which for "fast" is a short trial. The judge always asks the original.
+    surrogates: further models of the same inputs and classes; what breaks them is tried on this one at the end of the plan.
     watch: called with a `Snapshot` as the run goes.
 
     Raises:
@@ -91,6 +95,8 @@ def audit(
         device=device,
         trust_pickle=trust_pickle,
     )
+    others = [in_range(load_model(s, range=range, device=device, trust_pickle=trust_pickle), examples) for s in surrogates]
+    plan = with_surrogates(plan, others)
     source = (str(model) if isinstance(model, (str, Path)) else None, str(weights) if weights else None)
     store = Store(Path(out) if out else None)
     try:
@@ -141,7 +147,9 @@ def _audit(
     around = threat.at(cut(x, few), model.domain)
     model, facts = _met(store, model, data, threat, around, Goal(y[few]))
     stages, left_out = fitting(plan, model, around, facts["random"])
-    search = fast_twin(model, twin) if twin else model
+    kind, notes = _search_on(store, model, x, plan, twin, facts)
+    search = fast_twin(model, kind) if kind else model
+    facts = {**facts, "notes": [*facts["notes"], *notes]}
     problem = Problem(model, search, x, y, data.ids, threat, seed, facts["random"])
     run = Run(problem, stages, wanted, store, size, limits, watch, left_out=left_out)
     why, contradiction = None, None
@@ -226,6 +234,26 @@ def _met(
         module=model.module if facts["network"] else None,
     )
     return fit, facts
+
+
+def _search_on(
+    store: Store, model: Model, x: Batch, plan: Plan, twin: str | None, facts: dict[str, Any]
+) -> tuple[str | None, list[str]]:
+    """The kind of twin to search on, and what to note; a trial is made once a run, and its passes are billed to it."""
+    wanted = twin or plan.twin
+    if wanted is None or wanted == NONE or (wanted == AUTO and (facts["random"] or not isinstance(x, Tensor))):
+        return None, []
+    if wanted != AUTO:
+        return wanted, []
+    found = store.fact("trial")
+    if found is None:
+        assert isinstance(x, Tensor)
+        trial = tried(model, x, len(x))
+        found = asdict(trial)
+        store.keep_fact("trial", found)
+    facts["forward"] += found["forward"]
+    facts["backward"] += found["backward"]
+    return found["twin"], [found["note"]] if found["note"] else []
 
 
 def _record(

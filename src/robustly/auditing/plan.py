@@ -14,33 +14,55 @@
     probe = 100        # first on 100 undecided examples chosen at random; on the rest only if one of them breaks
 
 Stages run in order, each on what is still undecided. Stages that need more access than is granted, or cannot walk in the
-threat's set, are left out and said so.
+threat's set, are left out and said so. Further keys of a stage: nearest = 0.2 asks only the fifth of the undecided
+examples that came nearest to being broken, by their lowest margin (nearest = 50, so many); only = ["l1"] keeps the stage
+for those norms; random = true for models that are random, false for those that aren't; original = true searches on the
+user's own model, never on a fast twin; after_hit = true runs the stage only if the one before it broke an example.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from robustly.adapters.twin import KINDS
 from robustly.core.errors import UsageError, nearest
-from robustly.core.specs import Entry, Spec, from_table, lookup
+from robustly.core.specs import Entry, Spec, build, from_table, lookup
 from robustly.oracle import Access, Model
+from robustly.threats.ball import Ball
 from robustly.threats.base import Finite, PerturbationSet
+from robustly.threats.parse import NORMS
 
-NAMES = ("quick", "fast", "standard")
+NAMES = ("quick", "fast", "standard", "plus", "rand", "deep")
+KEYS = ("probe", "nearest", "only", "random", "original", "after_hit")
+"""What a stage says of itself; its other keys are the arguments of its attack or certifier."""
+TWINS = ("auto", "none", *KINDS)
+LEAST_FOR_DLR = 4
+"""Classes below which the difference of logits ratio isn't defined."""
 
 
 @dataclass(frozen=True)
 class PlanStage:
-    """One attack or certifier. probe: None for all undecided, else how many random ones it is tried on first."""
+    """One attack or certifier, and for which examples and models it is.
+
+    probe: how many random undecided examples it is tried on first, None for all at once. nearest: of the undecided only
+    those of lowest margin so far, a share below 1 or a number of them, None for all. only: norms, none for all sets.
+    random: for random models, or for those that aren't; None for both. original: never on a fast twin. after_hit: only if
+    the stage before it broke something.
+    """
 
     kind: Literal["attack", "certify"]
     make: Any
     probe: int | None = None
+    nearest: float | None = None
+    only: tuple[str, ...] = ()
+    random: bool | None = None
+    original: bool = False
+    after_hit: bool = False
 
     @property
     def spec(self) -> Spec:
@@ -48,17 +70,21 @@ class PlanStage:
         return self.make.spec
 
     def __str__(self) -> str:
-        return f"{self.spec}" + (f" on {self.probe} at first" if self.probe else "")
+        near = f" on the nearest {self.nearest:.0%}" if self.nearest and self.nearest < 1 else ""
+        near = f" on the nearest {self.nearest:g}" if self.nearest and self.nearest >= 1 else near
+        return f"{self.spec}{near}" + (f" on {self.probe} at first" if self.probe else "")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Stages in order. not_tested: what this plan leaves out, as sentences."""
+    """Stages in order. not_tested: what this plan leaves out, as sentences. twin: what the attacks search on: None for the
+    model itself, "auto" to let a short trial choose, or a kind of fast twin."""
 
     name: str
     stages: tuple[PlanStage, ...]
     description: str = ""
     not_tested: tuple[str, ...] = ()
+    twin: str | None = None
 
 
 def load_plan(source: str | Path | Plan | Sequence[Any]) -> Plan:
@@ -92,18 +118,34 @@ def read_plan(text: str, name: str) -> Plan:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"plan {name} is not valid TOML: {error}.") from None
-    known = ("description", "not_tested", "stage")
+    known = ("description", "not_tested", "twin", "stage")
     for key in table:
         if key not in known:
             raise UsageError(f'plan {name} has an unknown key "{key}".{nearest(key, known)}')
     stages = tuple(_stage(entry, f"stage {i + 1} of plan {name}") for i, entry in enumerate(table.get("stage", [])))
     if not stages:
         raise UsageError(f"plan {name} has no [[stage]].")
-    return Plan(name, stages, str(table.get("description", "")), tuple(table.get("not_tested", ())))
+    twin = table.get("twin")
+    if twin is not None and twin not in TWINS:
+        raise UsageError(f'plan {name}: unknown twin {twin!r}.{nearest(str(twin), TWINS)} One of {", ".join(TWINS)}.')
+    return Plan(name, stages, str(table.get("description", "")), tuple(table.get("not_tested", ())), twin)
+
+
+def with_surrogates(plan: Plan, surrogates: Sequence[Model]) -> Plan:
+    """The plan with a stage at its end for each surrogate: what is found on it is asked of the model.
+
+    Raises:
+        UsageError: a surrogate that gives no gradients.
+    """
+    found = tuple(
+        PlanStage("attack", build("attack", "transferred", {"surrogate": s, "inner": build("attack", "mifgsm", {})}))
+        for s in surrogates
+    )
+    return replace(plan, stages=(*plan.stages, *found))
 
 
 def fitting(plan: Plan, model: Model, around: PerturbationSet, random: bool) -> tuple[tuple[PlanStage, ...], list[str]]:
-    """The stages that can run here, and a sentence for each that can't.
+    """The stages that can run here, and a sentence for each that can't or that had to be changed.
 
     Raises:
         UsageError: none is left.
@@ -112,7 +154,12 @@ def fitting(plan: Plan, model: Model, around: PerturbationSet, random: bool) -> 
     for stage in plan.stages:
         reason = _misfit(stage, model, around, random)
         if reason is None:
-            kept.append(stage)
+            kept.append(_for_few_classes(stage, model.classes))
+            if str(kept[-1]) != str(stage):
+                left_out.append(
+                    f"{stage.spec}: a model of {model.classes} classes has no difference of logits ratio, so the margin "
+                    f"took its place, which is {kept[-1].spec}"
+                )
         elif reason:
             left_out.append(f"{stage.spec} was left out: {reason}")
     if not kept:
@@ -123,6 +170,10 @@ def fitting(plan: Plan, model: Model, around: PerturbationSet, random: bool) -> 
 
 def _misfit(stage: PlanStage, model: Model, around: PerturbationSet, random: bool) -> str | None:
     """Why a stage can't run; "" for one that is for other kinds of input altogether, None for one that can."""
+    if stage.only and norm_of(around) not in stage.only:
+        return ""
+    if stage.random is not None and stage.random != random:
+        return ""
     if stage.kind == "certify" and isinstance(around, Finite):
         return ""
     if stage.kind == "certify":
@@ -140,6 +191,31 @@ def _misfit(stage: PlanStage, model: Model, around: PerturbationSet, random: boo
     return None
 
 
+def norm_of(around: PerturbationSet) -> str:
+    """The norm whose ball a set is ("linf", "l2", "l1", "l0"), that under a grid, or of the first of two; "" for others."""
+    ball = getattr(around, "ball", None) or getattr(around, "first", None) or around
+    return type(ball).__name__.removesuffix("Ball").lower() if isinstance(ball, Ball) else ""
+
+
+def _for_few_classes(stage: PlanStage, classes: int | None) -> PlanStage:
+    """The stage with the margin in place of the difference of logits ratio, where the model has too few classes for it."""
+    if classes is None or classes >= LEAST_FOR_DLR or stage.kind == "certify":
+        return stage
+    changed = _without_dlr(stage.spec)
+    return stage if changed == stage.spec else replace(stage, make=changed.build())
+
+
+def _without_dlr(spec: Spec) -> Spec:
+    def other(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(other(v) for v in value)
+        return _without_dlr(value) if isinstance(value, Spec) else value
+
+    if (spec.kind, spec.name) == ("loss", "dlr"):
+        return Spec("loss", "margin", ())
+    return replace(spec, args=tuple((key, other(value)) for key, value in spec.args))
+
+
 def _walks(entry: Entry, around: PerturbationSet) -> bool:
     """Can the attack walk in this set, and in the ball within, where it is a grid or the first of two?"""
     inner = getattr(around, "ball", None) or getattr(around, "first", None)
@@ -148,15 +224,29 @@ def _walks(entry: Entry, around: PerturbationSet) -> bool:
 
 
 def _stage(table: Mapping[str, Any], what: str) -> PlanStage:
-    probe = table.get("probe")
-    if probe is not None and (not isinstance(probe, int) or probe < 1):
-        raise UsageError(f"{what}: probe is a whole number of examples, got {probe!r}.")
-    inner = {k: v for k, v in table.items() if k != "probe"}
-    if not {"attack", "certifier"} & set(inner):
+    if not {"attack", "certifier"} & set(table):
         raise UsageError(
             f'{what} needs attack = "NAME" or certifier = "NAME"; its keys are {", ".join(sorted(table))}.'
         )
-    return PlanStage("certify" if "certifier" in inner else "attack", from_table(inner, what), probe)
+    own = {k: v for k, v in table.items() if k in KEYS}
+    probe, nearest, only = own.get("probe"), own.get("nearest"), own.get("only", [])
+    if probe is not None and not (_number(probe, int) and probe >= 1):
+        raise UsageError(f"{what}: probe is a whole number of examples, got {probe!r}.")
+    if nearest is not None and not (_number(nearest, int, float) and (0 < nearest < 1 or nearest == nearest // 1 >= 1)):
+        raise UsageError(f"{what}: nearest is a share of the examples, such as 0.2, or a number of them, got {nearest!r}.")
+    if not isinstance(only, list) or any(norm not in NORMS for norm in only):
+        raise UsageError(f"{what}: only is a list of norms out of {', '.join(NORMS)}, got {only!r}.")
+    for key in ("random", "original", "after_hit"):
+        if not isinstance(own.get(key, False), bool):
+            raise UsageError(f"{what}: {key} is true or false, got {own[key]!r}.")
+    made = from_table({k: v for k, v in table.items() if k not in KEYS}, what)
+    kind: Literal["attack", "certify"] = "certify" if "certifier" in table else "attack"
+    flags = (own.get("random"), own.get("original", False), own.get("after_hit", False))
+    return PlanStage(kind, made, probe, nearest, tuple(only), *flags)
+
+
+def _number(value: Any, *types: type) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
 
 
 def _of_objects(made: list[Any]) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ CROSS_CHECK = 10_000
 """The stage number of the attack on certified examples that looks for contradictions."""
 CHECKED = 32
 """Certified examples that the cross-check attacks."""
+MISSES, MISSED = 5, 0.05
+"""A fast twin is dropped once more than this share of its finds, and at least so many, were not confirmed."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,11 @@ def _planned(run: Run, eps: float, number: int, stage: PlanStage, clean: Tensor 
 
     A stage that turns out not to work in this set is left out, and said so; if it is the only one, that is an error.
     """
+    if stage.after_hit and not _hit(run, eps, number - 1):
+        return True
     begun = undecided(run, eps, before=2 * number)
+    if stage.nearest is not None:
+        begun = _nearest(run, begun, stage.nearest, eps, before=2 * number)
     work = _work(run, number, stage, clean, eps)
     name = stage.spec.name
     chosen = begun if stage.probe is None else _some(run, begun, stage.probe, f"probe {number}")
@@ -164,9 +170,30 @@ def _planned(run: Run, eps: float, number: int, stage: PlanStage, clean: Tensor 
         return True
 
 
+def _hit(run: Run, eps: float, number: int) -> bool:
+    """Did a stage of the plan break an example at this size?"""
+    at = (2 * number, 2 * number + 1)
+    return any(f.outcome == "broken" and f.eps == eps and f.stage in at for known in run.known.values() for f in known)
+
+
 def _decided(run: Run, example: int, eps: float, stage: int) -> bool:
     found = [f for f in run.known.get(example, []) if f.eps == eps and f.stage == stage]
     return any(f.outcome in ("broken", "certified") for f in found)
+
+
+def _problem(run: Run, stage: PlanStage, eps: float, before: int) -> Problem:
+    """The problem with the model that a stage searches on: the original where the stage wants it, or where too many finds
+    of the twin were not confirmed in the stages before, as they stand in the store."""
+    problem = run.problem
+    if problem.search is problem.model or stage.kind == "certify":
+        return problem
+    missed = sum(b.judged_misses for b in run.done.values() if b.stage < before or b.eps != eps)
+    finds = sum(f.outcome == "broken" for known in run.known.values() for f in known if _earlier(run, f, eps, before))
+    if missed >= MISSES and missed > MISSED * (finds + missed):
+        told = f"the fast twin was dropped: {missed} of its finds were not confirmed by the judge, {finds} were"
+        run.left_out.extend([] if any(t.startswith("the fast twin was dropped") for t in run.left_out) else [told])
+        return replace(problem, search=problem.model)
+    return replace(problem, search=problem.model) if stage.original else problem
 
 
 def _work(
@@ -174,12 +201,13 @@ def _work(
 ) -> Callable[[int, Tensor, dict[int, list[int]]], Outcome]:
     same = sum(str(other.spec) == str(stage.spec) for other in run.stages[:number])
     purpose = f"{stage.spec} again {same}" if same else str(stage.spec)  # an equal stage draws other points
+    problem = _problem(run, stage, eps, 2 * number)
 
     def work(position: int, index: Tensor, spent: dict[int, list[int]]) -> Outcome:
         if stage.kind == "certify":
-            return certify_pass(run.problem, stage, position, partial(_tick, run), index, eps, spent)
+            return certify_pass(problem, stage, position, partial(_tick, run), index, eps, spent)
         search = Search(stage, position, purpose, clean, run.store.keep_point, partial(_tick, run))
-        return attack_pass(run.problem, search, index, eps, spent)
+        return attack_pass(problem, search, index, eps, spent)
 
     return work
 
@@ -195,6 +223,18 @@ def _some(run: Run, among: list[int], count: int, purpose: str) -> list[int]:
         return among
     rank = run.problem.keys(torch.tensor(among), purpose)[:, 0].tolist()
     return sorted(i for _, i in sorted(zip(rank, among, strict=True))[:count])
+
+
+def _nearest(run: Run, among: list[int], wanted: float, eps: float, before: int) -> list[int]:
+    """Those of lowest margin in what was asked at this size before the stage began: a share of them, or so many."""
+    count = round(wanted * len(among)) if wanted < 1 else int(wanted)
+
+    def margin(example: int) -> float:
+        known = [f for f in run.known.get(example, []) if _earlier(run, f, eps, before)]
+        seen = [f.best_margin if f.stage != CLEAN else f.margin for f in known if f.stage == CLEAN or f.eps == eps]
+        return min((m for m in seen if m is not None and m == m), default=float("inf"))
+
+    return sorted(sorted(among, key=lambda i: (margin(i), i))[: max(count, 1)])
 
 
 def _stage(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,15 +12,20 @@ from torch import Tensor
 from robustly.adapters.border import in_range
 from robustly.adapters.data import load_data
 from robustly.adapters.models import load_model
-from robustly.auditing.judge import judge
+from robustly.auditing.judge import VOTES, judge
+from robustly.auditing.plan import _walks as walks
 from robustly.auditing.problem import Problem
 from robustly.core.errors import UsageError
-from robustly.core.rows import Batch, device_of, put, take
-from robustly.core.specs import Spec, build
+from robustly.core.rows import Batch, cut, device_of, put, take
+from robustly.core.specs import Entry, Spec, build, entries, lookup
 from robustly.goals import Goal
-from robustly.oracle import Limits, Oracle
+from robustly.oracle import Access, Ledger, Limits, Model, Oracle
 from robustly.steps import Attack, Case
 from robustly.threats import Threat, as_threat, eps_of
+from robustly.threats.base import PerturbationSet
+
+LOOKED_AT, LOOKS = 8, 2
+"""How many inputs are asked how often to see whether a model is random."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,15 @@ def attack(
 
     target: the label to reach, one for all or one a row; None for any wrong label. queries: hard limit of forward passes an
     example, at least 2, of which one is the judge's. closest: go on after the first success, for the nearest point; by
-    default when eps is infinite. A random model is judged by one fresh answer here; `audit` has the judge vote.
+    default when eps is infinite.
+
+    A model that answers the first 8 inputs differently when asked again is random (two passes each, on their account):
+    the search goes on after a success, for the point of lowest margin, and the judge takes a vote, as in `audit`. Give
+    such a model expected(...) attacks. A query budget below 4 has no room for the look.
 
     Raises:
-        UsageError: a target equal to the true label, or anything `audit` would refuse.
+        UsageError: a target equal to the true label, an attack that cannot walk in the threat's sets, a query budget that
+            the vote on a random model would use up, or anything `audit` would refuse.
         AccessError: the attack needs more access than is granted.
     """
     if queries is not None and queries < 2:
@@ -78,22 +89,75 @@ def attack(
     goal = Goal(labels, _targets(target, labels))
     around = threat.at(inputs, loaded.domain)
     problem = Problem(loaded, loaded, inputs, labels, data.ids, threat, seed)
+    made = _as_attack(attack)
+    refuse_misfit(made, loaded, around, str(threat))
     everyone = torch.arange(len(labels), device=labels.device)
     press_on = eps_of(threat) == float("inf") if closest is None else closest
-    oracle = Oracle(loaded, around, goal, limits=Limits(queries and queries - 1), press_on=press_on)
-    _as_attack(attack)(Case(around, goal, problem.keys(everyone, str(getattr(attack, "spec", "attack"))), oracle))
-    ledger = oracle.ledger
+    random, looks = (False, 0) if queries is not None and queries < LOOKS + 2 else (_is_random(loaded, inputs), LOOKS)
+    ledger = Ledger(inputs, labels.device, deepest=random and not press_on)
+    limits = Limits(_left(queries, random, looks))
+    oracle = Oracle(loaded, around, goal, limits=limits, press_on=press_on or random, ledger=ledger)
+    made(Case(around, goal, problem.keys(everyone, str(getattr(attack, "spec", "attack"))), oracle))
+    ledger.pay(everyone[:LOOKED_AT], forward=looks)
     hits = ledger.hit.nonzero().squeeze(1)
     success = torch.zeros_like(ledger.hit)
     points = inputs
     if len(hits):
-        judged = judge(loaded, around.take(hits), goal.take(hits), take(ledger.point, hits))
+        judged = judge(loaded, around.take(hits), goal.take(hits), take(ledger.point, hits), random)
         ledger.pay(hits, forward=judged.passes)
         good = hits[judged.holds]
         success[good] = True
         points = put(inputs, good, take(ledger.point, good))
     distance = torch.where(success, ledger.distance, float("inf"))
     return Result(points, success, distance, ledger.best_margin, ledger.forward, ledger.backward)
+
+
+def _is_random(model: Model, x: Batch) -> bool:
+    """Do the first inputs get another answer when they are asked again?"""
+    few = cut(x, slice(0, LOOKED_AT))
+    first, second = (model.ask(few.clone() if isinstance(few, Tensor) else few) for _ in range(LOOKS))
+    return not torch.equal(torch.nan_to_num(first), torch.nan_to_num(second))
+
+
+def _left(queries: int | None, random: bool, looks: int) -> int | None:
+    """What a query budget leaves the attack.
+
+    Raises:
+        UsageError: nothing.
+    """
+    if queries is None:
+        return None
+    left = queries - looks - (VOTES if random else 1)
+    if left < 1:
+        raise UsageError(
+            f"the model is random, so the judge asks it {VOTES} times: a query budget is at least {VOTES + LOOKS + 1}, "
+            f"got {queries}."
+        )
+    return left
+
+
+def refuse_misfit(attack: Attack, model: Model, around: PerturbationSet, threat: str) -> None:
+    """Raise where a registered attack, or one inside it, cannot walk in the set; one without a spec is left to itself.
+
+    Raises:
+        UsageError: names the sets it walks in, and attacks that walk in this one.
+    """
+    made = getattr(attack, "spec", None)
+    for leaf in made.leaves() if isinstance(made, Spec) else []:
+        entry = lookup("attack", leaf.name)
+        if walks(entry, around):
+            continue
+        able = [e.name for e in entries("attack") if _alone(e) and walks(e, around)]
+        able = [name for name in able if Access[lookup("attack", name).needs.upper()] <= model.access]
+        remedy = f" Attacks that can: {', '.join(able)}." if able else ""
+        raise UsageError(
+            f"{leaf.name} walks in {' or '.join(entry.sets)}, and {threat} is a {type(around).__name__}.{remedy}"
+        )
+
+
+def _alone(entry: Entry) -> bool:
+    """An attack that needs no other."""
+    return not any(default is inspect.Parameter.empty for default in entry.parameters.values())
 
 
 def _as_attack(given: Any) -> Attack:

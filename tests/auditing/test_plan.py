@@ -1,0 +1,149 @@
+"""What a plan says of its stages, and whether the run does it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from robustly import audit
+from robustly.auditing.plan import NAMES, fitting, load_plan, norm_of, read_plan
+from robustly.core.errors import UsageError
+from robustly.oracle import Access, Model
+from robustly.threats import L1, L2, Both, Domain, Edits, Grid, Linf
+from robustly.zoo.load import images, network
+
+UNIT = Domain(0.0, 1.0)
+FIRST = '[[stage]]\nattack = "apgd"\nsteps = 5\nloss = "margin"\n'
+
+
+def zoo(count: int):
+    x, y, _ = images("fashion")
+    return network("fashion_adversarial"), (x[:count], y[:count])
+
+
+def asked(record, name: str) -> list[int]:
+    return [stage.asked for stage in record.stages if stage.name == name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_named_plan_loads_and_says_what_it_is(name):
+    plan = load_plan(name)
+    assert plan.description
+    assert plan.stages
+
+
+def test_nearest_asks_those_of_lowest_margin():
+    net, data = zoo(60)
+    plan = read_plan(FIRST + '[[stage]]\nattack = "square"\nqueries = 20\nnearest = 0.25\n', "own")
+    record = audit(net, data, "linf:0.1", plan)
+    (first,), (second,) = asked(record, "apgd"), asked(record, "square")
+    left = first - next(s.decided for s in record.stages if s.name == "apgd")
+    assert second == round(0.25 * left)
+    open_rows = [r for r in record.rows if r.verdict in ("unknown", "broken") and r.by != "clean"]
+    plain = audit(net, data, "linf:0.1", read_plan(FIRST, "own"))
+    margins = {r.index: r.best_margin for r in plain.rows if r.verdict == "unknown"}
+    near = sorted(margins, key=lambda i: margins[i])[:second]
+    spent = {r.index: r.forward for r in open_rows}
+    before = {r.index: r.forward for r in plain.rows}
+    assert {i for i in margins if spent[i] > before[i]} == set(near)
+
+
+def test_nearest_takes_a_number_too():
+    net, data = zoo(40)
+    plan = read_plan(FIRST + '[[stage]]\nattack = "noise"\ntries = 2\nnearest = 7\n', "own")
+    assert asked(audit(net, data, "linf:0.1", plan), "noise") == [7]
+
+
+def test_a_stage_after_a_hit_waits_for_one():
+    net, data = zoo(40)
+    follow = '[[stage]]\nattack = "noise"\ntries = 1\n[[stage]]\nattack = "square"\nqueries = 5\nafter_hit = true\n'
+    assert asked(audit(net, data, "linf:0.001", read_plan(follow, "own")), "square") == []
+    strong = FIRST + '[[stage]]\nattack = "square"\nqueries = 5\nafter_hit = true\n'
+    assert asked(audit(net, data, "linf:0.2", read_plan(strong, "own")), "square") != []
+
+
+def test_only_keeps_a_stage_for_its_norms():
+    net, (x, _) = zoo(2)
+    model = Model(net, UNIT, classes=10, module=net)
+    plan = read_plan(FIRST + 'only = ["l2"]\n[[stage]]\nattack = "noise"\nonly = ["linf", "l1"]\n', "own")
+    for threat, name in ((Linf(0.1), "noise"), (L1(3.0), "noise"), (L2(1.0), "apgd"), (Both(L2(1.0), Linf(0.1)), "apgd")):
+        stages, left_out = fitting(plan, model, threat.at(x, UNIT), random=False)
+        assert [s.spec.name for s in stages] == [name]
+        assert not left_out
+
+
+@pytest.mark.parametrize(
+    ("threat", "norm"), [(Linf(0.1), "linf"), (L1(1.0), "l1"), (Grid(L2(1.0)), "l2"), (Both(L1(1.0), Linf(0.1)), "l1")]
+)
+def test_the_norm_of_a_set(threat, norm):
+    assert norm_of(threat.at(torch.zeros(1, 1, 4, 4), UNIT)) == norm
+
+
+def test_a_text_has_no_norm():
+    assert norm_of(Edits(1).at(("ab",))) == ""
+
+
+def test_random_stages_are_for_random_models():
+    net, (x, _) = zoo(2)
+    model = Model(net, UNIT, classes=10, module=net)
+    names = {r: [s.spec.name for s in fitting(load_plan("fast"), model, Linf(0.1).at(x, UNIT), r)[0]] for r in (True, False)}
+    assert "expected" in names[True]
+    assert "expected" not in names[False]
+    assert "fgsm" not in names[True]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_classes_take_the_margin_and_say_so(classes):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, classes)).eval()
+    x = torch.rand(20, 1, 4, 4)
+    y = net(x).argmax(1)
+    record = audit(net, (x, y), "linf:0.2", "standard", range=(0, 1))
+    assert not any("dlr" in stage for stage in record.plan_stages)
+    assert any(f"{classes} classes" in line and "margin" in line for line in record.not_tested)
+    assert record.summary.broken > 0
+
+
+def test_four_classes_keep_the_ratio():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4)).eval()
+    x = torch.rand(4, 1, 4, 4)
+    stages, left_out = fitting(load_plan("standard"), Model(net, UNIT, classes=4, module=net), Linf(0.1).at(x, UNIT), False)
+    assert any("dlr" in str(s.spec) for s in stages)
+    assert not left_out
+
+
+def test_surrogates_are_tried_at_the_end():
+    net, data = zoo(60)
+    sure = audit(net, data, "linf:0.3", read_plan(FIRST, "own")).summary.broken
+    blind = Model(network("fashion_plain"), UNIT, Access.SCORES, classes=10, name="target", digest="t")
+    plan = read_plan('[[stage]]\nattack = "noise"\ntries = 1\n', "own")
+    without = audit(blind, data, "linf:0.3", plan)
+    with_it = audit(blind, data, "linf:0.3", plan, surrogates=[net])
+    assert sure
+    assert with_it.summary.broken > without.summary.broken
+    assert any(r.by and r.by.startswith("transferred") for r in with_it.rows)
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("nearest = 0", "nearest"),
+        ("nearest = 1.5", "nearest"),
+        ("nearest = true", "nearest"),
+        ('only = "l2"', "only"),
+        ('only = ["l3"]', "only"),
+        ("random = 1", "random"),
+        ('after_hit = "yes"', "after_hit"),
+        ("near = 3", "near"),
+    ],
+)
+def test_a_wrong_key_is_named(line, word):
+    with pytest.raises(UsageError, match=word):
+        read_plan(FIRST + line + "\n", "own")
+
+
+def test_an_unknown_twin_is_refused():
+    with pytest.raises(UsageError, match="bf16"):
+        read_plan('twin = "bf61"\n' + FIRST, "own")

@@ -1,0 +1,96 @@
+"""The trial that chooses what a search runs on, and what becomes of a twin that errs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustly import audit
+from robustly.adapters.models import load_model
+from robustly.auditing import audit as auditing
+from robustly.auditing import run as running
+from robustly.auditing import searching
+from robustly.auditing.plan import read_plan
+from robustly.auditing.searching import ROUNDS, Trial, tried
+from robustly.zoo.load import images, network
+
+SHORT = 'twin = "auto"\n[[stage]]\nattack = "apgd"\nsteps = 5\nloss = "margin"\n'
+
+
+class Fine(nn.Module):
+    """Labels that hang on differences too fine for bfloat16."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Scores (B, 2)."""
+        mean = z.flatten(1).mean(1) + 1000
+        return torch.stack((mean, torch.full_like(mean, 1000.5)), 1)
+
+
+def zoo(count: int):
+    x, y, _ = images("fashion")
+    return load_model(network("fashion_adversarial"), range=(0.0, 1.0), classes=10), x[:count], y[:count]
+
+
+def test_few_examples_are_not_worth_a_trial():
+    model, x, _ = zoo(20)
+    assert tried(model, x, 20) == Trial(None, "")
+
+
+def test_a_trial_says_what_it_measured_and_bills_it():
+    model, x, _ = zoo(64)
+    asked = {"rows": 0}
+
+    def call(z: Tensor) -> Tensor:
+        asked["rows"] += len(z)
+        return model.call(z)
+
+    trial = tried(replace(model, call=call), x, 1000)
+    assert "the judge always asks the model itself" in trial.note
+    assert "bf16" in trial.note
+    assert asked["rows"] == 64 * (ROUNDS + 2)  # the original's own part
+    assert (trial.forward, trial.backward) == (64 * 3 * (ROUNDS + 2), 64 * 3 * (ROUNDS + 1))
+
+
+def test_a_twin_that_answers_otherwise_is_not_chosen():
+    model = load_model(Fine().eval(), range=(0.0, 1.0), classes=2)
+    assert tried(model, torch.rand(64, 1, 4, 4), 1000).twin != "bf16"
+
+
+def test_a_plan_may_ask_for_a_trial_and_a_word_turns_it_off(monkeypatch):
+    monkeypatch.setattr(searching, "ENOUGH", 1)
+    model, x, y = zoo(30)
+    plan = read_plan(SHORT, "own")
+    with_trial = audit(model, (x, y), "linf:0.1", plan)
+    without = audit(model, (x, y), "linf:0.1", plan, twin="none")
+    assert any("after a trial on" in note for note in with_trial.notes)
+    assert not any("after a trial on" in note for note in without.notes)
+    probes = {r: next(s for s in record.stages if s.kind == "probe").forward for r, record in enumerate((with_trial, without))}
+    assert probes[0] == probes[1] + 30 * 3 * (ROUNDS + 2)
+
+
+def test_a_resumed_run_keeps_its_choice(monkeypatch, tmp_path):
+    monkeypatch.setattr(searching, "ENOUGH", 1)
+    model, x, y = zoo(30)
+    plan = read_plan(SHORT, "own")
+    monkeypatch.setattr(auditing, "tried", lambda *_: Trial("bf16", "chosen once", 5, 4))
+    first = audit(model, (x, y), "linf:0.1", plan, out=tmp_path / "run")
+    monkeypatch.setattr(auditing, "tried", lambda *_: pytest.fail("a second trial"))
+    again = audit(model, (x, y), "linf:0.1", plan, out=tmp_path / "run")
+    assert "chosen once" in again.notes
+    assert again.summary == first.summary
+
+
+def test_a_twin_of_too_many_misses_is_dropped(monkeypatch):
+    """The twin is another network altogether, whose finds the judge refuses."""
+    model, x, y = zoo(60)
+    other = load_model(network("fashion_plain"), range=(0.0, 1.0), classes=10)
+    monkeypatch.setattr(auditing, "fast_twin", lambda *_: replace(other, module=None))
+    first = SHORT.replace("auto", "bf16")
+    one = audit(model, (x, y), "linf:0.05", read_plan(first, "own"))
+    both = audit(model, (x, y), "linf:0.05", read_plan(first + '[[stage]]\nattack = "pgd"\nsteps = 5\n', "own"))
+    assert one.summary.judged_misses >= running.MISSES
+    assert any("twin was dropped" in line for line in both.not_tested)
+    assert both.summary.judged_misses == one.summary.judged_misses  # the second stage searched on the model itself
