@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import statistics
 import sys
 import time
@@ -16,9 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from bench.peer_attacks import ATTACKS
+
 warnings.filterwarnings("ignore")
-ORDER = {"linf": float("inf"), "l2": 2}
-Run = Callable[[nn.Module, Tensor, Tensor, dict[str, Any]], Tensor]
 
 
 class Counted(nn.Module):
@@ -38,110 +40,6 @@ class Counted(nn.Module):
 
     def _back(self, grad: Tensor) -> None:
         self.backwards += len(grad)
-
-
-def foolbox_run(make: Callable[[Any, dict[str, Any]], Any], epsilon: bool = True) -> Run:
-    """A Foolbox attack; with epsilon False, one that looks for the least distance."""
-
-    def run(net: nn.Module, x: Tensor, y: Tensor, job: dict[str, Any]) -> Tensor:
-        import foolbox
-
-        model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
-        attack = make(foolbox.attacks, job)
-        return attack(model, x, y, epsilons=job["eps"] if epsilon else None)[1 if epsilon else 0]
-
-    return run
-
-
-def torchattacks_run(make: Callable[[Any, nn.Module, dict[str, Any]], Any]) -> Run:
-    """An attack of torchattacks."""
-
-    def run(net: nn.Module, x: Tensor, y: Tensor, job: dict[str, Any]) -> Tensor:
-        import torchattacks
-
-        return make(torchattacks, net, job)(x, y)
-
-    return run
-
-
-def advlib_run(name: str, arguments: Callable[[dict[str, Any]], dict[str, Any]]) -> Run:
-    """An attack function of adv-lib."""
-
-    def run(net: nn.Module, x: Tensor, y: Tensor, job: dict[str, Any]) -> Tensor:
-        from adv_lib import attacks
-
-        return getattr(attacks, name)(net, x, y, **arguments(job))
-
-    return run
-
-
-def art_pgd(net: nn.Module, x: Tensor, y: Tensor, job: dict[str, Any]) -> Tensor:
-    """PGD of the Adversarial Robustness Toolbox."""
-    from art.attacks.evasion import ProjectedGradientDescent
-    from art.estimators.classification import PyTorchClassifier
-
-    with torch.no_grad():
-        classes = net.net(x[:1]).shape[1]
-    model = PyTorchClassifier(
-        net, nn.CrossEntropyLoss(), tuple(x.shape[1:]), classes, clip_values=(0.0, 1.0), device_type="cpu"
-    )
-    settings = {"eps": job["eps"], "eps_step": job["eps"] * job["size"], "max_iter": job["steps"], "num_random_init": 1}
-    attack = ProjectedGradientDescent(model, ORDER[job["norm"]], batch_size=len(x), verbose=False, **settings)
-    return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
-
-
-def authors_apgd(net: nn.Module, x: Tensor, y: Tensor, job: dict[str, Any]) -> Tensor:
-    """APGD as its authors wrote it, from the package pyautoattack."""
-    from pyautoattack.autopgd_base import APGDAttack
-
-    norm = {"linf": "Linf", "l2": "L2"}[job["norm"]]
-    return APGDAttack(net, n_iter=job["steps"], norm=norm, eps=job["eps"], seed=job["seed"], loss="ce").perturb(x, y)
-
-
-def authors_square(net: nn.Module, x: Tensor, y: Tensor, job: dict[str, Any]) -> Tensor:
-    """Square as its authors wrote it, from the package pyautoattack."""
-    from pyautoattack.square import SquareAttack
-
-    norm = {"linf": "Linf", "l2": "L2"}[job["norm"]]
-    return SquareAttack(net, norm=norm, n_queries=job["steps"], eps=job["eps"], seed=job["seed"]).perturb(x, y)
-
-
-def _norm(job: dict[str, Any]) -> str:
-    return {"linf": "Linf", "l2": "L2"}[job["norm"]]
-
-
-ATTACKS: dict[tuple[str, str, str], Run] = {
-    ("Foolbox", "pgd", "linf"): foolbox_run(lambda a, j: a.LinfPGD(rel_stepsize=j["size"], steps=j["steps"])),
-    ("torchattacks", "pgd", "linf"): torchattacks_run(
-        lambda a, net, j: a.PGD(net, eps=j["eps"], alpha=j["size"] * j["eps"], steps=j["steps"])
-    ),
-    ("adv-lib", "pgd", "linf"): advlib_run(
-        "pgd_linf", lambda j: {"ε": j["eps"], "steps": j["steps"], "relative_step_size": j["size"]}
-    ),
-    ("ART", "pgd", "linf"): art_pgd,
-    ("Foolbox", "pgd", "l2"): foolbox_run(lambda a, j: a.L2PGD(rel_stepsize=j["size"], steps=j["steps"])),
-    ("torchattacks", "pgd", "l2"): torchattacks_run(
-        lambda a, net, j: a.PGDL2(net, eps=j["eps"], alpha=j["size"] * j["eps"], steps=j["steps"])
-    ),
-    ("ART", "pgd", "l2"): art_pgd,
-    ("Foolbox", "cw", "l2"): foolbox_run(lambda a, j: a.L2CarliniWagnerAttack(steps=j["steps"]), epsilon=False),
-    ("adv-lib", "cw", "l2"): advlib_run("carlini_wagner_l2", lambda j: {"max_iterations": j["steps"]}),
-    ("torchattacks", "cw", "l2"): torchattacks_run(lambda a, net, j: a.CW(net, steps=j["steps"])),
-}
-for _name in ("linf", "l2"):
-    ATTACKS |= {
-        ("torchattacks", "apgd", _name): torchattacks_run(
-            lambda a, net, j: a.APGD(net, norm=_norm(j), eps=j["eps"], steps=j["steps"], seed=j["seed"])
-        ),
-        ("adv-lib", "apgd", _name): advlib_run(
-            "apgd", lambda j: {"eps": j["eps"], "norm": ORDER[j["norm"]], "n_iter": j["steps"], "loss_function": "ce"}
-        ),
-        ("authors", "apgd", _name): authors_apgd,
-        ("torchattacks", "square", _name): torchattacks_run(
-            lambda a, net, j: a.Square(net, norm=_norm(j), eps=j["eps"], n_queries=j["steps"], seed=j["seed"])
-        ),
-        ("authors", "square", _name): authors_square,
-    }
 
 
 def bare(net: nn.Module, x: Tensor, y: Tensor, job: dict[str, Any]) -> None:
@@ -182,6 +80,7 @@ def main(case: str, out: str, told: str) -> dict[str, Any]:
     torch.manual_seed(job["seed"])
     tensors = load_file(case)
     x, y = tensors["x"], tensors["y"]
+    job["pixels"] = x[0].numel()
     net = Counted(network(job["net"], job["weights"])).eval()
     run = ATTACKS[job["peer"], job["attack"], job["norm"]]
     begun = time.perf_counter()
@@ -196,8 +95,31 @@ def main(case: str, out: str, told: str) -> dict[str, Any]:
     return {**cost, "seconds": took, "ratio": statistics.median(ratios) if ratios else None}
 
 
+def many(case: str, out: str, told: str, each: str) -> None:
+    """Run the jobs of a file one after another, waiting to be told to go on before the next overwrites the points."""
+
+    def ended(number: int, frame: Any) -> None:
+        raise TimeoutError(f"longer than {each} s")
+
+    signal.signal(signal.SIGALRM, ended)
+    jobs = json.loads(Path(told).read_text())
+    for place, job in enumerate(jobs):
+        signal.setitimer(signal.ITIMER_REAL, float(each))
+        try:
+            answer = main(case, out, json.dumps(job))
+        except Exception as failed:
+            answer = {"failed": f"{type(failed).__name__}: {failed}"[-400:]}
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        print(f"answer: {json.dumps(answer)}", flush=True)
+        if place < len(jobs) - 1:
+            sys.stdin.readline()
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "list":
+    if sys.argv[1] == "many":
+        many(*sys.argv[2:])
+    elif sys.argv[1] == "list":
         print(json.dumps({"attacks": [list(row) for row in ATTACKS]}))
     else:
         print(json.dumps(main(*sys.argv[2:])))

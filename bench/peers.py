@@ -10,9 +10,11 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,11 +25,14 @@ ENVIRONMENT = ROOT / ".bench-env"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 MAKE_IT = "make bench-env"
 READY = ENVIRONMENT / "ready"
+WORKER = ROOT / "bench" / "peer_worker.py"
+ANSWER = "answer: "
+"""How a line of the worker begins that is meant for us; a peer may print others."""
 
 NEEDED = (
     "torch==2.13.0", "numpy==2.4.6", "scipy==1.17.1", "scikit-learn==1.9.1", "safetensors==0.8.0",
     "setuptools==80.10.2", "eagerpy==0.30.0", "GitPython==3.2.1", "typing-extensions==4.16.0", "requests==2.34.2",
-    "tqdm==4.70.1", "six==1.17.0", "packaging==26.3",
+    "tqdm==4.70.1", "six==1.17.0", "packaging==26.3", "llvmlite==0.50.0", "numba==0.68.1",
 )  # fmt: skip
 PEERS = (  # without what they ask for: torchattacks pins an old requests, adv-lib wants torchvision and visdom
     "foolbox==3.3.4", "torchattacks==3.5.1", "adv-lib==0.2.8", "adversarial-robustness-toolbox==1.20.1",
@@ -46,6 +51,7 @@ class Job:
     peer, attack, norm: names in the table of bench/peer_worker.py. net: FILE.py:FUNCTION or FILE.py:FUNCTION:ARGUMENT,
     which makes the network; weights: a safetensors file for it, or "". eps, size: the radius, and a step as a fraction
     of it. steps: gradient steps, or queries. rounds: timed repetitions, each beside a bare loop of `steps` passes.
+    options: further arguments of the peer's own function or class, under its names.
     """
 
     peer: str
@@ -58,6 +64,7 @@ class Job:
     size: float = 0.1
     seed: int = 0
     rounds: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,43 @@ def run_peer(job: Job, x: Tensor, y: Tensor, timeout: float = 600) -> Done:
         told = json.dumps({**asdict(job), "threads": torch.get_num_threads()})
         result = _worker(["run", str(case), str(out), told], timeout)
         return Done(load_file(out)["x"], **result)
+
+
+def run_many(jobs: Sequence[Job], x: Tensor, y: Tensor, each: float = 300) -> Iterator[Done | str]:
+    """Run many jobs on the same examples in one process, which saves its start; each ends after `each` seconds.
+
+    Yields, in the order of the jobs, what each did, or its last words where it failed or ran out of time.
+
+    Raises:
+        RuntimeError: the environment is missing, or the process itself died.
+    """
+    if not available():
+        raise RuntimeError(f"the peers are not installed; say {MAKE_IT}.")
+    with tempfile.TemporaryDirectory() as folder:
+        case, told, out = (
+            Path(folder) / "case.safetensors",
+            Path(folder) / "jobs.json",
+            Path(folder) / "out.safetensors",
+        )
+        save_file({"x": x.contiguous(), "y": y.contiguous()}, case)
+        told.write_text(json.dumps([{**asdict(job), "threads": torch.get_num_threads()} for job in jobs]))
+        command = [str(PYTHON), str(WORKER), "many", str(case), str(out), str(told), str(each)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdin is not None
+            answered = 0
+            for line in process.stdout:
+                if not line.startswith(ANSWER):
+                    continue
+                result = json.loads(line.removeprefix(ANSWER))
+                yield result["failed"] if "failed" in result else Done(load_file(out)["x"].clone(), **result)
+                answered += 1
+                if answered < len(jobs):
+                    print("next", file=process.stdin, flush=True)
+        if answered < len(jobs):
+            raise RuntimeError(
+                f"the process of the peers ended with {process.returncode} after {answered} of {len(jobs)}."
+            )
 
 
 def run_peers(
@@ -146,7 +190,7 @@ def _table() -> tuple[tuple[str, str, str], ...]:
 
 
 def _worker(arguments: list[str], timeout: float) -> dict:
-    command = [str(PYTHON), str(ROOT / "bench" / "peer_worker.py"), *arguments]
+    command = [str(PYTHON), str(WORKER), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments[:1])} failed in {ENVIRONMENT.name}: {done.stderr.strip()[-800:]}")

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robustly.adapters.straight import straight_through
     from robustly.attacks.apgd import apgd
     from robustly.attacks.cw import cw
     from robustly.attacks.fgsm import fgsm, rfgsm
@@ -28,9 +29,29 @@ if TYPE_CHECKING:
     from robustly.oracle.model import Access, Model
     from robustly.report.html import write_report
     from robustly.steps.combinators import in_turn, per_target, restarts
-    from robustly.threats import L0, L1, L2, Both, Domain, Edits, Grid, Linf, parse_threat
+    from robustly.steps.expectation import averaged, expected
+    from robustly.steps.radius import least_radius
+    from robustly.threats import (
+        L0,
+        L1,
+        L2,
+        Both,
+        Colour,
+        Corrupt,
+        Domain,
+        Edits,
+        Features,
+        Flow,
+        Grid,
+        Linf,
+        Rotate,
+        Shift,
+        Ssim,
+        parse_threat,
+    )
 
 _HOMES = {
+    "robustly.adapters.straight": ("straight_through",),
     "robustly.attacks.apgd": ("apgd",),
     "robustly.attacks.cw": ("cw",),
     "robustly.attacks.fgsm": ("fgsm", "rfgsm"),
@@ -46,7 +67,26 @@ _HOMES = {
     "robustly.oracle.model": ("Access", "Model"),
     "robustly.report.html": ("write_report",),
     "robustly.steps.combinators": ("in_turn", "per_target", "restarts"),
-    "robustly.threats": ("L0", "L1", "L2", "Both", "Domain", "Edits", "Grid", "Linf", "parse_threat"),
+    "robustly.steps.expectation": ("averaged", "expected"),
+    "robustly.steps.radius": ("least_radius",),
+    "robustly.threats": (
+        "L0",
+        "L1",
+        "L2",
+        "Both",
+        "Colour",
+        "Corrupt",
+        "Domain",
+        "Edits",
+        "Features",
+        "Flow",
+        "Grid",
+        "Linf",
+        "Rotate",
+        "Shift",
+        "Ssim",
+        "parse_threat",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -12,6 +12,9 @@ from torch import Tensor
 from robustly.core.specs import register
 from robustly.goals import Goal
 
+SHARPNESS = 10.0
+"""The size that `jitter` brings the largest score to before the softmax (alpha in the paper)."""
+
 
 @register("loss", paper="Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572")
 def cross_entropy(scores: Tensor, goal: Goal) -> Tensor:
@@ -31,13 +34,15 @@ def margin(scores: Tensor, goal: Goal) -> Tensor:
 def dlr(scores: Tensor, goal: Goal) -> Tensor:
     """Difference of logits ratio: invariant to shift and scale of the logits.
 
-    Untargeted -(z_y - max_{k != y} z_k) / (z_(1) - z_(3)) over the sorted scores; with two classes, where no third score
-    exists, the denominator is |z_1 - z_2|, which only keeps the sign, so prefer `margin` there. Targeted
-    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), with fewer than four classes the last scores stand in.
+    Untargeted -(z_y - max_{k != y} z_k) / (z_(1) - z_(3)) over the sorted scores. Targeted
+    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), with three classes the last score stands in for the fourth. With two
+    classes no third score exists and the ratio would be constant, its gradient zero: the loss then is `margin`.
     """
+    if scores.shape[1] < 3:
+        return margin(scores, goal)
     top = scores.sort(1, descending=True).values
-    last = top.shape[1] - 1
-    third, fourth = top[:, min(2, last)], top[:, min(3, last)]
+    last = top.shape[1] - 1  # with three classes the third stands in for the fourth
+    third, fourth = top[:, 2], top[:, min(3, last)]
     if goal.target is None:
         return -goal.margin(scores) / (top[:, 0] - third + 1e-12)
     own = scores.gather(1, goal.y[:, None]).squeeze(1)
@@ -49,3 +54,30 @@ def dlr(scores: Tensor, goal: Goal) -> Tensor:
 def probability_margin(scores: Tensor, goal: Goal) -> Tensor:
     """Minus the margin of the softmax probabilities: bounded, and flat where an example is beyond hope or done."""
     return -goal.margin(torch.softmax(scores, 1))
+
+
+@register("loss", paper="Gowal et al. 2019, arXiv:1910.09338, section 3; as in FAB-T of Croce & Hein 2020")
+def difference(scores: Tensor, goal: Goal) -> Tensor:
+    """z_t - z_y of the target and the true label, whichever class is between them; without a target, `margin`."""
+    if goal.target is None:
+        return margin(scores, goal)
+    return (scores.gather(1, goal.target[:, None]) - scores.gather(1, goal.y[:, None])).squeeze(1)
+
+
+@register("loss", paper="Schwinn et al. 2021, arXiv:2105.10304, eq. 5, without its noise")
+def jitter(scores: Tensor, goal: Goal) -> Tensor:
+    """Distance of the softmax of scores of largest size SHARPNESS from the label; targeted, minus that from the target.
+
+    |softmax(10 z / max_k |z_k|) - onehot(y)|_2: the scale of the scores doesn't matter, and every score pulls, not only
+    the largest two. The attack `jitter` adds the paper's noise.
+    """
+    return jittered(scores, goal, torch.zeros_like(scores))
+
+
+def jittered(scores: Tensor, goal: Goal, noise: Tensor) -> Tensor:
+    """The same with noise (B, K) added to the softmax."""
+    largest = scores.abs().amax(1, keepdim=True).clamp_min(1e-30)
+    label = goal.y if goal.target is None else goal.target
+    away = torch.softmax(SHARPNESS * scores / largest, 1) + noise - F.one_hot(label, scores.shape[1])
+    length = away.square().sum(1).clamp_min(1e-30).sqrt()
+    return length if goal.target is None else -length

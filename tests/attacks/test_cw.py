@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from robustly.attacks.cw import NEVER, Weights, bisected, cw, from_inputs, hinge, to_inputs
+from robustly.attacks.cw import cw
 from robustly.attacks.pgd import pgd
 from robustly.core.errors import AccessError, UsageError
 from robustly.goals import Goal
 from robustly.oracle import Access
+from robustly.steps.penalty import NEVER, Weights, bisected, hinge
+from robustly.steps.tanh import from_inputs, to_inputs
 from robustly.threats import L0, L1, L2, Both, Domain, Linf
 
 from .small import small
@@ -108,14 +110,16 @@ def test_tanh_space_and_back():
     x = torch.tensor([[0.0, 0.2, 0.5, 1.0]])
     mask = torch.tensor([True, True, False, True])
     around = L2(1.0, mask).at(x, Domain(0.0, 1.0))
-    w = from_inputs(around, x)
+    w = from_inputs(around.low, around.high, x)
     assert torch.isfinite(w).all()
-    z, slope = to_inputs(around, w)
+    z, slope = to_inputs(around.low, around.high, w)
     assert torch.allclose(z, x, atol=1e-6)
     assert slope[0, 2] == 0
-    assert to_inputs(around, w + 5)[0][0, 2] == 0.5
+    assert to_inputs(around.low, around.high, w + 5)[0][0, 2] == 0.5
     step = 1e-3
-    numeric = (to_inputs(around, w + step)[0] - to_inputs(around, w - step)[0]) / (2 * step)
+    numeric = (to_inputs(around.low, around.high, w + step)[0] - to_inputs(around.low, around.high, w - step)[0]) / (
+        2 * step
+    )
     assert torch.allclose(slope, numeric, atol=1e-4)
 
 

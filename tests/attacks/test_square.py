@@ -6,21 +6,34 @@ import pytest
 import torch
 
 from robustly.attacks.noise import noise
-from robustly.attacks.square import SCHEDULE, bump, framed, repaint, shift, shrinkage, sides, square, stripes
+from robustly.attacks.square import (
+    SCHEDULE,
+    bump,
+    flecks,
+    framed,
+    hop,
+    repaint,
+    shift,
+    shrinkage,
+    sides,
+    square,
+    stripes,
+)
 from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.goals import Goal
 from robustly.oracle import Access
-from robustly.threats import L0, L1, L2, Both, Linf, parse_threat
+from robustly.threats import L0, L1, L2, Both, Domain, Linf, parse_threat
 
 from .small import small
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 6), (3, 4, 5), (1, 2, 9), (20,), (2, 9)])
-@pytest.mark.parametrize("norm", [Linf, L2])
+@pytest.mark.parametrize("norm", [Linf, L2, L1])
 def test_breaks_more_than_noise_of_as_many_queries(norm, shape):
     problem = small(shape).granting(Access.SCORES)
-    threat = norm(0.15) if norm is Linf else norm(0.1 * math.prod(shape) ** 0.5)
+    size = {Linf: 0.15, L2: 0.1 * math.prod(shape) ** 0.5, L1: 0.07 * math.prod(shape)}[norm]
+    threat = norm(size)
     ledger = problem.run(square(200), threat)
     assert ledger.firm.sum() >= 6
     assert ledger.firm.sum() > 1.3 * problem.run(noise(200), threat).firm.sum()
@@ -28,13 +41,15 @@ def test_breaks_more_than_noise_of_as_many_queries(norm, shape):
 
 
 @pytest.mark.parametrize("queries", [1, 2, 65, 130])
-@pytest.mark.parametrize("threat", [Linf(1e-4), L2(1e-4)], ids=str)
+@pytest.mark.parametrize("threat", [Linf(1e-4), L2(1e-4), L1(1e-4)], ids=str)
 def test_passes_of_a_survivor(threat, queries):
     ledger = small().run(square(queries), threat)
     assert ledger.forward[~ledger.firm].unique().tolist() == [queries]
 
 
-@pytest.mark.parametrize("threat", [Linf(0.15), L2(0.6), Both(Linf(0.15), L2(0.5)), Both(L2(0.6), Linf(0.2))], ids=str)
+@pytest.mark.parametrize(
+    "threat", [Linf(0.15), L2(0.6), L1(3.0), Both(Linf(0.15), L2(0.5)), Both(L2(0.6), Linf(0.2))], ids=str
+)
 def test_only_members_are_asked(threat):
     problem = small()
     ledger = problem.run(square(80), threat)
@@ -157,10 +172,29 @@ def test_a_shift_keeps_the_length():
     assert math.isclose(sides(0.1, 10, 10, 3)[0], 3)
 
 
-@pytest.mark.parametrize("threat", [L1(1.0), L0(3)], ids=str)
-def test_other_balls_are_refused(threat):
-    with pytest.raises(UsageError, match="linf and l2 balls"):
-        small().run(square(5), threat)
+def test_other_balls_are_refused():
+    with pytest.raises(UsageError, match="linf, l2 and l1 balls"):
+        small().run(square(5), L0(3))
+
+
+def test_bumps_for_l1_sum_up_to_one_and_are_steeper():
+    """One ring out the height falls by 1/1^4, where for l2 it falls by 1/1^2."""
+    both = bump(7, 7, 1)
+    assert torch.allclose(both.abs().flatten(1).sum(1), torch.ones(2))
+    heights = torch.tensor([1 + 1 / 16 + 1 / 81 + 1 / 256, 1 / 16 + 1 / 81 + 1 / 256, 1 / 81 + 1 / 256, 1 / 256])
+    assert torch.allclose(both[0][1, 3:] / both[0][1, 3], heights / heights[0])
+
+
+def test_a_hop_moves_the_length_and_stays_in_the_ball():
+    x = torch.full((20, 3, 10, 10), 0.5)
+    threat = L1(4.0)
+    frame = framed(threat.at(x, Domain(0.0, 1.0)))
+    z = flecks(frame, keys.from_ids(0, map(str, range(20))))
+    assert torch.allclose((z - x).abs().flatten(1).sum(1), torch.full((20,), 4.0), rtol=1e-4)
+    new = hop(frame, z, keys.bits(keys.from_ids(1, map(str, range(20))), 8), 0.1)
+    assert threat.at(x, Domain(0.0, 1.0)).contains(new).all()
+    assert ((new - x).abs().flatten(1).sum(1) > 3.5).all()
+    assert ((new - z).abs().flatten(1).amax(1) > 1e-3).all()
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,12 @@ def test_only_keeps_a_stage_for_its_norms():
     net, (x, _) = zoo(2)
     model = Model(net, UNIT, classes=10, module=net)
     plan = read_plan(FIRST + 'only = ["l2"]\n[[stage]]\nattack = "noise"\nonly = ["linf", "l1"]\n', "own")
-    for threat, name in ((Linf(0.1), "noise"), (L1(3.0), "noise"), (L2(1.0), "apgd"), (Both(L2(1.0), Linf(0.1)), "apgd")):
+    for threat, name in (
+        (Linf(0.1), "noise"),
+        (L1(3.0), "noise"),
+        (L2(1.0), "apgd"),
+        (Both(L2(1.0), Linf(0.1)), "apgd"),
+    ):
         stages, left_out = fitting(plan, model, threat.at(x, UNIT), random=False)
         assert [s.spec.name for s in stages] == [name]
         assert not left_out
@@ -87,7 +92,9 @@ def test_a_text_has_no_norm():
 def test_random_stages_are_for_random_models():
     net, (x, _) = zoo(2)
     model = Model(net, UNIT, classes=10, module=net)
-    names = {r: [s.spec.name for s in fitting(load_plan("fast"), model, Linf(0.1).at(x, UNIT), r)[0]] for r in (True, False)}
+    names = {
+        r: [s.spec.name for s in fitting(load_plan("fast"), model, Linf(0.1).at(x, UNIT), r)[0]] for r in (True, False)
+    }
     assert "expected" in names[True]
     assert "expected" not in names[False]
     assert "fgsm" not in names[True]
@@ -109,7 +116,9 @@ def test_four_classes_keep_the_ratio():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4)).eval()
     x = torch.rand(4, 1, 4, 4)
-    stages, left_out = fitting(load_plan("standard"), Model(net, UNIT, classes=4, module=net), Linf(0.1).at(x, UNIT), False)
+    stages, left_out = fitting(
+        load_plan("standard"), Model(net, UNIT, classes=4, module=net), Linf(0.1).at(x, UNIT), False
+    )
     assert any("dlr" in str(s.spec) for s in stages)
     assert not left_out
 

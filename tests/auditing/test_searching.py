@@ -67,7 +67,9 @@ def test_a_plan_may_ask_for_a_trial_and_a_word_turns_it_off(monkeypatch):
     without = audit(model, (x, y), "linf:0.1", plan, twin="none")
     assert any("after a trial on" in note for note in with_trial.notes)
     assert not any("after a trial on" in note for note in without.notes)
-    probes = {r: next(s for s in record.stages if s.kind == "probe").forward for r, record in enumerate((with_trial, without))}
+    probes = {
+        r: next(s for s in record.stages if s.kind == "probe").forward for r, record in enumerate((with_trial, without))
+    }
     assert probes[0] == probes[1] + 30 * 3 * (ROUNDS + 2)
 
 

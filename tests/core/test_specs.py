@@ -31,7 +31,7 @@ def test_a_table_builds_the_same():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: lookup("attack", "pdg"), '"pgd"'),
+        (lambda: lookup("attack", "pgdd"), '"pgd"'),
         (lambda: build("attack", "pgd", {"step": 3}), '"steps"'),
         (lambda: build("attack", "pgd", {"loss": "marginn"}), '"margin"'),
         (lambda: build("attack", "per_target", {}), '"inner"'),

@@ -9,7 +9,7 @@ from robustly.core import keys
 from robustly.core.specs import entries
 from robustly.goals import Goal
 from robustly.oracle import Model
-from robustly.threats import L0, L1, L2, Both, Domain, Edits, Grid, Linf
+from robustly.threats import L0, L1, L2, Both, Colour, Corrupt, Domain, Edits, Flow, Grid, Linf, Rotate, Shift, Ssim
 
 UNIT = Domain(0.0, 1.0)
 
@@ -31,12 +31,19 @@ def small_attack(entry):
 
 
 def attacks():
-    return entries("attack")
+    """All but those that need a second model for the same inputs, which have tests of their own."""
+    return [entry for entry in entries("attack") if "surrogate" not in entry.parameters]
 
 
-def threats_for(entry):
-    """Threats an attack says it can walk in, one of each kind."""
+OF_IMAGES = (Rotate, Shift, Corrupt, Flow, Colour, Ssim)
+"""Threats to images (C, H, W) alone, which have one size for all rows, in no units of the input."""
+
+
+def threats_for(entry, shape=(1, 4, 4)):
+    """Threats to inputs of that shape that an attack says it can walk in, one of each kind."""
     numbers = [Linf(0.15), L2(0.6), L1(2.0), L0(4), Grid(Linf(16 / 255)), Both(Linf(0.2), L2(0.6))]
+    if len(shape) == 3:
+        numbers += [Rotate(20, step=5), Shift(1), Corrupt(2), Flow(0.5), Colour(8.0), Ssim(0.2)]
     fitting = [
         t
         for t in numbers

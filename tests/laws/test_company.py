@@ -10,7 +10,7 @@ from robustly.oracle import Oracle
 from robustly.steps import Case
 from robustly.threats import L0, Both, Edits, Grid
 
-from .cases import key_of, problem, small_attack
+from .cases import OF_IMAGES, key_of, problem, small_attack
 from .test_attacks import PAIRS
 
 SHARES = torch.tensor([0.02, 1.0, 0.1, 0.5, 0.05, 2.0, 0.3, 0.01, 0.7])
@@ -24,7 +24,9 @@ def sized(threat, index):
     if isinstance(threat, Both):
         return Both(sized(threat.first, index), sized(threat.second, index))
     shares = (5 * SHARES).ceil() / 5 if isinstance(threat, L0) else SHARES
-    return threat if isinstance(threat, Edits) else replace(threat, eps=threat.eps * shares.double()[index])
+    return (
+        threat if isinstance(threat, (Edits, *OF_IMAGES)) else replace(threat, eps=threat.eps * shares.double()[index])
+    )
 
 
 @pytest.mark.parametrize(("entry", "threat"), PAIRS)

@@ -58,7 +58,7 @@ def test_any_shape_works(entry, shape):
     x = inputs(6, shape)
     model = row_model(n=x[0].numel())
     y = model.ask(x).argmax(1)
-    for threat in threats_for(entry):
+    for threat in threats_for(entry, shape):
         if not isinstance(threat, Edits):
             attacked(least_attack(entry, 3), threat, model, x, Goal(y), [str(i) for i in range(6)])
 

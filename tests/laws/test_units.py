@@ -13,15 +13,11 @@ from robustly.oracle import Model, Oracle
 from robustly.steps import Case
 from robustly.threats import L0, Both, Domain, Edits, Grid
 
-from .cases import attacks, key_of, problem, small_attack, threats_for
+from .cases import OF_IMAGES, attacks, key_of, problem, small_attack, threats_for
 
 NUMERIC = [
     pytest.param(e, t, id=f"{e.name} {t}") for e in attacks() for t in threats_for(e) if not isinstance(t, Edits)
 ]
-NOT_FREE = {
-    ("apgd", "l0"): "its start divides a change by a number of coordinates",
-}
-"""What depends on units all the same, by attack and threat, and why."""
 MOST = 1500
 """Passes of all nine examples together that no attack at small settings comes near."""
 
@@ -32,7 +28,7 @@ def rescaled(threat, scale):
         return replace(threat, threat=rescaled(threat.threat, scale))
     if isinstance(threat, Both):
         return Both(rescaled(threat.first, scale), rescaled(threat.second, scale))
-    return threat if isinstance(threat, L0) else replace(threat, eps=threat.eps * scale)
+    return threat if isinstance(threat, (L0, *OF_IMAGES)) else replace(threat, eps=threat.eps * scale)
 
 
 def in_units(entry, threat, scale, low):
@@ -58,10 +54,8 @@ def in_units(entry, threat, scale, low):
 @pytest.mark.parametrize(("entry", "threat"), NUMERIC)
 def test_units_do_not_matter(entry, threat):
     here, scaled, moved = (in_units(entry, threat, *units) for units in ((1.0, 0.0), (256.0, 0.0), (2.0, -1.0)))
-    if any(entry.name == name and str(threat).startswith(start) for name, start in NOT_FREE):
-        return
     assert torch.equal(here.hit, scaled.hit)
     assert torch.equal(here.forward, scaled.forward)
-    size = 1.0 if isinstance(threat, L0) else 256.0
+    size = 1.0 if isinstance(threat, (L0, *OF_IMAGES)) else 256.0
     assert torch.allclose(here.distance * size, scaled.distance, rtol=1e-4)
     assert (here.hit != moved.hit).sum() <= 1

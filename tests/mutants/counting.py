@@ -21,7 +21,7 @@ counted, kept = laws.test_every_pass_is_counted, laws.test_a_budget_is_never_exc
 COUNTING = (
     Mutant(
         "gradients are not billed",
-        "robustly.oracle.oracle:Oracle._gradient",
+        "robustly.oracle.oracle:Oracle._slope",
         "self._pay(local, backward=1)",
         "pass",
         (
@@ -32,15 +32,15 @@ COUNTING = (
     ),
     Mutant(
         "a gradient's forward pass is not billed",
-        "robustly.oracle.oracle:Oracle._gradient",
+        "robustly.oracle.oracle:Oracle._traced",
         "self._pay(local, forward=1)",
         "pass",
         (law(counted, pgd, Linf(0.15)), law(test_audit.test_passes_are_those_the_model_saw)),
     ),
     Mutant(
         "candidates are asked without being billed",
-        "robustly.oracle.oracle:Oracle._answers",
-        "self._pay(at, forward=1)",
+        "robustly.oracle.oracle:Oracle._scored",
+        "self._pay(local, forward=1)",
         "pass",
         (law(counted, square, Linf(0.15)), law(counted, greedy, Edits(2))),
     ),
@@ -78,8 +78,8 @@ COUNTING = (
     Mutant(
         "a budget has room for one more",
         "robustly.oracle.oracle:Oracle.open",
-        "< self.limits.queries",
         "<= self.limits.queries",
+        "<= self.limits.queries + 1",
         (law(kept, pgd, Linf(0.15), 1), law(kept, noise, Linf(0.15), 3)),
     ),
     Mutant(

@@ -36,14 +36,14 @@ EVIDENCE = (
     ),
     Mutant(
         "a search does not see that it met NaN",
-        "robustly.oracle.ledger:Ledger.note",
+        "robustly.oracle.reading:of_scores",
         "~(margin > 0) | ~finite",
         "margin <= 0",
         (law(test_oracle.test_nan_is_never_robust),),
     ),
     Mutant(
         "a NaN in the gradient poisons the walk",
-        "robustly.oracle.oracle:Oracle._gradient",
+        "robustly.oracle.oracle:Oracle._slope",
         "grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)",
         "pass",
         (law(test_oracle.test_flat_and_broken_gradients_are_counted_and_harmless),),
@@ -68,14 +68,14 @@ EVIDENCE = (
     ),
     Mutant(
         "a search ends at a tie, which rounding may undo",
-        "robustly.oracle.ledger:Ledger.note",
+        "robustly.oracle.reading:of_scores",
         "(margin < -FIRM * scale) | ~finite",
         "met",
         (law(test_oracle.test_a_tie_is_evidence_but_the_search_goes_on),),
     ),
     Mutant(
         "a point outside the set is evidence",
-        "robustly.oracle.ledger:Ledger._enter",
+        "robustly.oracle.ledger:Ledger.note",
         "where[near(where).contains(take(z, where))]",
         "where",
         (law(test_oracle.test_evidence_is_asked_inside_and_adversarial),),
@@ -123,7 +123,7 @@ EVIDENCE = (
     ),
     Mutant(
         "the last point that was adversarial is kept, not the nearest",
-        "robustly.oracle.ledger:Ledger._enter",
+        "robustly.oracle.ledger:Ledger.note",
         "| ~self.hit[at]",
         "| True",
         (law(test_oracle.test_pressing_on_keeps_the_nearest),),

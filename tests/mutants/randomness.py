@@ -79,9 +79,9 @@ RANDOMNESS = (
     ),
     Mutant(
         "a gradient is divided by the size of the batch",
-        "robustly.oracle.oracle:Oracle._gradient",
-        "torch.autograd.grad(value.sum(), points)",
-        "torch.autograd.grad(value.mean(), points)",
+        "robustly.oracle.oracle:Oracle._slope",
+        "torch.autograd.grad(value.sum(), points, retain_graph=again)",
+        "torch.autograd.grad(value.mean(), points, retain_graph=again)",
         (law(alike, cw, L2(0.6)),),
     ),
     Mutant(

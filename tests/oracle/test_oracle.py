@@ -168,3 +168,54 @@ def test_chunks_change_nothing():
     assert all(torch.equal(u, v) for u, v in zip(a, b, strict=True))
     assert torch.equal(whole.scores(X), parts.scores(X))
     assert torch.equal(whole.ledger.forward, parts.ledger.forward)
+
+
+def three(z):
+    """Three curved scores."""
+    return torch.stack((z[:, 0] * z[:, 1], z[:, 0].square(), z[:, 1].exp()), 1)
+
+
+def test_a_jacobian_is_one_forward_and_a_backward_a_label_and_its_forward_is_evidence():
+    labels = torch.tensor([[0, 2], [1, 1], [2, 0]])
+    door = oracle(model=Model(three, UNIT, classes=3), eps=0.0)
+    scores, grads = door.jacobian(X, labels, torch.tensor([True, False, True]))
+    assert door.ledger.forward.tolist() == [1, 0, 1]
+    assert door.ledger.backward.tolist() == [2, 0, 2]
+    a, b = X[0], X[2]
+    expected = torch.stack(
+        (
+            torch.stack((torch.stack((a[1], a[0])), torch.stack((a[0] * 0, a[1].exp())))),
+            torch.zeros(2, 2),
+            torch.stack((torch.stack((b[0] * 0, b[1].exp())), torch.stack((b[1], b[0])))),
+        )
+    )
+    assert torch.allclose(grads, expected)
+    assert torch.allclose(scores[[0, 2]], three(X[[0, 2]]))
+    assert not scores[1].any()
+    assert door.ledger.hit.tolist() == [True, False, True]  # the forward was looked at
+
+
+def test_a_jacobian_in_chunks_and_of_decided_rows():
+    labels = torch.tensor([[0, 1]] * 3)
+    whole, parts = (oracle(model=Model(three, UNIT, classes=3, chunk=c), press_on=True) for c in (0, 2))
+    assert all(torch.equal(u, v) for u, v in zip(whole.jacobian(X, labels), parts.jacobian(X, labels), strict=True))
+    door = oracle(model=Model(three, UNIT, classes=3))
+    door.ledger.firm[:] = True
+    scores, grads = door.jacobian(X, labels)
+    assert scores.shape == (3, 3)
+    assert grads.shape == (3, 2, 2)
+    assert not scores.any()
+    assert not grads.any()
+    assert not door.ledger.forward.any()
+
+
+def test_flat_and_broken_rows_of_a_jacobian():
+    def odd(z):
+        return torch.stack((z[:, 0] * 0, (z[:, 0] * 0).sqrt() * 0 + z[:, 1]), 1)
+
+    door = oracle(model=Model(odd, UNIT, classes=2))
+    _, grads = door.jacobian(X, torch.tensor([[0, 1]] * 3))
+    assert torch.isfinite(grads).all()
+    assert door.ledger.flat.tolist() == [1, 1, 1]
+    with pytest.raises(AccessError, match="no gradient flows"):
+        oracle(model=Model(lambda z: three(z).detach(), UNIT)).jacobian(X, torch.zeros(3, 1, dtype=torch.int64))

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench.peers import MAKE_IT, Job, available, peers_of, run_peer, zoo_net
+from bench.peers import MAKE_IT, Job, available, peers_of, run_many, run_peer, zoo_net
 from torch import Tensor, nn
 
+from bench import contenders
 from robustly.attacks.apgd import apgd
 from robustly.attacks.cw import cw
 from robustly.attacks.pgd import pgd
@@ -98,6 +99,7 @@ CASES = [  # subject, attack, norm, eps, steps
     ("mnist", "apgd", "l2", 2.0, 100),
     ("mnist", "square", "linf", 0.3, 500),
 ]
+QUICK = {"adv-lib", "Foolbox", "torchattacks"}  # ART's C&W takes minutes
 OURS = {"pgd": pgd, "apgd": apgd, "square": square}
 
 
@@ -130,7 +132,7 @@ def test_least_distances_are_theirs_or_lower(zoo):
     few = Subject(zoo.name, zoo.net, zoo.x[:50], zoo.y[:50], zoo.path)
     ledger = few.run(cw(steps), L2(math.inf), press_on=True)
     rows = [("robustly cw", ledger.distance, int(ledger.forward.sum()), int(ledger.backward.sum()))]
-    for peer in peers_of("cw", "l2"):
+    for peer in sorted(QUICK & set(peers_of("cw", "l2"))):
         done = run_peer(Job(peer, "cw", "l2", **few.path, steps=steps), few.x, few.y)
         everywhere = L2(math.inf)
         found = few.broken(done.x, everywhere)
@@ -143,6 +145,30 @@ def test_least_distances_are_theirs_or_lower(zoo):
     best = min(distance.median() for _, distance, *_ in rows[1:])
     assert ledger.distance.median() <= 1.02 * best < math.inf
     assert (ledger.distance > eps).double().mean() <= min((d > eps).double().mean() for _, d, *_ in rows[1:]) + NOISE
+
+
+def test_the_peers_of_the_benchmark_are_in_their_table():
+    for norm in contenders.NORMS:
+        for one in (*contenders.theirs(norm), *contenders.slow(norm)):
+            assert one.peer in peers_of(one.attack, norm), (one, norm)
+
+
+def test_many_jobs_in_one_process_answer_as_each_alone(zoo):
+    """In the order asked, with the same points and passes; what fails is told and stops nothing."""
+    few = (zoo.x[:10], zoo.y[:10])
+    jobs = [
+        Job("adv-lib", "ddn", "l2", **zoo.path, eps=math.inf, steps=5),
+        Job("adv-lib", "ddn", "l2", **zoo.path, eps=math.inf, steps=5, options={"nonsense": 1}),
+        Job("adv-lib", "fmn", "l2", **zoo.path, eps=math.inf, steps=7),
+    ]
+    ddn, failed, fmn = run_many(jobs, *few)
+    assert isinstance(failed, str)
+    assert "nonsense" in failed
+    for job, done in ((jobs[0], ddn), (jobs[2], fmn)):
+        alone = run_peer(job, *few)
+        assert not isinstance(done, str)
+        assert torch.equal(done.x, alone.x)
+        assert (done.forward, done.backward) == (alone.forward, alone.backward) == (10 * job.steps, 10 * job.steps)
 
 
 def closest(z: Tensor, x: Tensor, threat: Threat) -> Tensor:

@@ -45,7 +45,12 @@ def test_standard_says_that_it_is_autoattack():
     assert [s.split("(")[0] for s in stages] == ["apgd", "per_target", "fab_t", "square"]
     for stage, words in zip(
         stages,
-        (("steps=100", "cross_entropy"), ("steps=100", "dlr", "targets=9"), ("steps=100", "targets=9"), ("queries=5000",)),
+        (
+            ("steps=100", "cross_entropy"),
+            ("steps=100", "dlr", "targets=9"),
+            ("steps=100", "targets=9"),
+            ("queries=5000",),
+        ),
         strict=True,
     ):
         assert all(word in stage for word in words)

@@ -16,7 +16,25 @@ from robustly.adapters.ranges import has_noted_range, refuse_outside, with_range
 from robustly.core.errors import ModelRaised, UsageError
 from robustly.core.rows import Batch
 from robustly.oracle.model import Access, Model
-from robustly.threats import L0, L1, L2, Both, Domain, Edits, Grid, Linf, Threat, eps_of
+from robustly.threats import (
+    L0,
+    L1,
+    L2,
+    Both,
+    Colour,
+    Corrupt,
+    Domain,
+    Edits,
+    Features,
+    Flow,
+    Grid,
+    Linf,
+    Rotate,
+    Shift,
+    Ssim,
+    Threat,
+    eps_of,
+)
 
 PATIENCE = 8  # examples asked before a model that raises is said to raise on all
 
@@ -226,7 +244,9 @@ def _narrower(one: Domain, other: Domain) -> Domain:
 
 
 def _counts(threat: Threat) -> bool:
-    return isinstance(threat.threat if isinstance(threat, Grid) else threat, (L0, Edits))
+    """Is its size none in input units: a count, an angle, a distance of images?"""
+    measured = (L0, Edits, Rotate, Shift, Corrupt, Flow, Colour, Ssim, Features)
+    return isinstance(threat.threat if isinstance(threat, Grid) else threat, measured)
 
 
 def _whole(threat: Threat, data: Data, domain: Domain) -> float | None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustly.core.errors import UsageError
-from robustly.core.rows import column
+from robustly.core.rows import Batch, column
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
 from robustly.oracle import Answer
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case, Start, Step, ascend, by_radius, chain, steepest
+from robustly.steps.sparse import answers, sparse, stages
 from robustly.steps.starts import surface
 from robustly.steps.transforms import walkable
 from robustly.steps.walk import zeros
+from robustly.threats.l1 import L1Ball
 
 INERTIA = 0.25  # the share of the last move in the next, 1 - alpha in eq. 1 of the paper
 
@@ -41,22 +44,56 @@ class Trail(NamedTuple):
     cut: Tensor
 
 
-@spec("attack", paper="Croce & Hein 2020, arXiv:2003.01690")
-def apgd(steps: int = 100, loss: Loss = cross_entropy, start: Start = surface, rho: float = 0.75) -> Attack:
+@spec("attack", paper="Croce & Hein 2020, arXiv:2003.01690; for l1 2021, arXiv:2103.01208")
+def apgd(
+    steps: int = 100, loss: Loss = cross_entropy, start: Start = surface, rho: float = 0.75, wider: int = 1
+) -> Attack:
     """Gradient ascent with momentum that halves its step, and goes on from its best point, where the loss stalls.
 
     The step starts at 2 eps. At the checkpoints of the paper it is halved where the loss rose in at most a share `rho`
-    of the moves since the last one, or where neither step nor best loss changed since. Made for linf and l2; it walks
-    in every smooth set, but l1 has a better step (Croce & Hein 2021, arXiv:2103.01208), which this isn't.
-    A surviving example costs steps + 1 forward and `steps` backward passes: the authors' code asks as many points and
-    pays one more backward pass, for the last.
+    of the moves since the last one, or where neither step nor best loss changed since. A surviving example costs
+    steps + 1 forward and `steps` backward passes: the authors' code asks as many points and pays one more backward pass,
+    for the last. In l1 it takes the sparse steps of l1-APGD instead, which `rho` has no part in: see `steps.sparse`.
+    Made for linf, l2 and l1; the first kind of step walks in every other smooth set too.
+
+    Args:
+        steps: moves.
+        loss: what to climb.
+        start: where to begin.
+        rho: the share of moves that must raise the loss.
+        wider: for l1, the radius of the first ball, as a multiple of eps: with 3 it walks in 3 eps, 2 eps and eps, 30 %,
+            30 % and 40 % of the steps, as in AutoAttack; two forward and backward passes more.
 
     Raises:
-        UsageError: steps < 1, rho not between 0 and 1; when it runs, an infinite eps.
+        UsageError: steps < 1, rho not between 0 and 1, wider not between 1 and steps; when it runs, an infinite eps, or
+            wider > 1 for a set other than l1.
     """
     if not 0 < rho <= 1:
         raise UsageError(f"rho is a share of the steps, above 0 and at most 1, got {rho:g}.")
-    return ascend(loss, start, adaptive(checkpoints(steps), rho), steps)
+    everywhere = ascend(loss, start, adaptive(checkpoints(steps), rho), steps)
+    stages(steps, wider)
+    in_l1 = ascend(loss, _in_wider(start, wider), sparse(steps, wider), answers(steps, wider))
+
+    def attack(case: Case) -> None:
+        if isinstance(case.around, L1Ball):
+            in_l1(case)
+        elif wider > 1:
+            raise UsageError(f"wider balls are for l1, not for {type(case.around).__name__}; leave wider at 1.")
+        else:
+            everywhere(case)
+
+    return attack
+
+
+def _in_wider(start: Start, wider: int) -> Start:
+    """The start within the first of the wider balls."""
+
+    def begin(case: Case) -> Batch:
+        around = case.around
+        assert isinstance(around, L1Ball)
+        return start(case._replace(around=replace(around, eps=around.eps * wider)))
+
+    return begin
 
 
 def adaptive(lengths: dict[int, int], rho: float) -> Step:

@@ -10,36 +10,26 @@ from torch import Tensor
 from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
-from robustly.goals import Goal
-from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
+from robustly.steps.moments import Moments, direction, no_moments, remembered
+from robustly.steps.penalty import Weights, bisected, hinge, weights_from
+from robustly.steps.tanh import from_inputs, to_inputs
 from robustly.steps.walk import positive, still_open
 from robustly.threats.ball import Ball
 
-INWARD = 0.999999  # how much of the way to its bound a coordinate starts, so that artanh is finite; as the authors do
-NEVER = 1e10  # an upper end of the weight that no bisection reaches
 CHECKS = 10  # early aborts are considered this often
 STALLED = 0.9999  # an objective above this share of the one a check before no longer improves
-
-
-class Weights(NamedTuple):
-    """The weight of the loss in the objective, each (B,): the one in use, and what bisection knows of the right one."""
-
-    now: Tensor
-    low: Tensor
-    high: Tensor
 
 
 class Descent(NamedTuple):
     """One descent; one row an example.
 
-    w: (B, ...), the point in tanh space. first, second: Adam's moments of it. moving: bool (B,), not aborted. checked:
+    w: (B, ...), the point in tanh space. moments: Adam's, of it. moving: bool (B,), not aborted. checked:
     (B,), the objective at the last check. met: bool (B,), some point met the goal with the confidence asked.
     """
 
     w: Tensor
-    first: Tensor
-    second: Tensor
+    moments: Moments
     moving: Tensor
     checked: Tensor
     met: Tensor
@@ -79,7 +69,7 @@ def cw(
     def attack(case: Case) -> None:
         _bounded(case)
         start = torch.full(case.goal.y.shape, initial_const, device=case.key.device)
-        weights = Weights(start, torch.zeros_like(start), torch.full_like(start, NEVER))
+        weights = weights_from(start)
         for _ in range(binary_steps):
             case, weights = still_open(case, weights)
             if not len(case.key):
@@ -100,7 +90,7 @@ def descend(case: Case, weights: Weights, steps: int, rate: float, confidence: f
         if not state.moving.any():
             break
         around = _bounded(case)
-        z, slope = to_inputs(around, state.w)
+        z, slope = to_inputs(around.low, around.high, state.w)
         answer = case.oracle.gradient(z, loss, case.goal, where=state.moving)
         width = (
             around.domain.high - around.domain.low
@@ -111,45 +101,15 @@ def descend(case: Case, weights: Weights, steps: int, rate: float, confidence: f
         if index % every == 0:
             state = _checked(state, change.square().flatten(1).sum(1) - weights.now * answer.value)
         downhill = (2 * change / width - column(weights.now, change) * answer.grad) * slope
-        state = _adam(state, downhill, rate, index + 1)
+        state = _moved(state, downhill, rate, index + 1)
     return case, weights, state.met
-
-
-def hinge(confidence: float) -> Loss:
-    """f6 of the paper, negated: minus the margin, no larger than the confidence, beyond which nothing is gained."""
-
-    def loss(scores: Tensor, goal: Goal) -> Tensor:
-        return -(goal.margin(scores) + confidence).clamp_min(0)
-
-    return loss
-
-
-def to_inputs(around: Ball, w: Tensor) -> tuple[Tensor, Tensor]:
-    """The input that w (B, ...) stands for, between the ball's bounds, and its derivative in w; both (B, ...)."""
-    middle, half = (around.high + around.low) / 2, (around.high - around.low) / 2
-    t = torch.tanh(w)
-    return around.clip(middle + half * t), half * (1 - t * t)
-
-
-def from_inputs(around: Ball, z: Tensor) -> Tensor:
-    """The w (B, ...) that stands for z; 0 where a coordinate can't move."""
-    middle, half = (around.high + around.low) / 2, (around.high - around.low) / 2
-    return torch.where(half > 0, torch.atanh(INWARD * ((z - middle) / half).clamp(-1, 1)), 0)
-
-
-def bisected(weights: Weights, met: Tensor) -> Weights:
-    """The next weights: lower where the goal was met, bool (B,), higher elsewhere, tenfold until it was met once."""
-    high = torch.where(met, torch.minimum(weights.high, weights.now), weights.high)
-    low = torch.where(met, weights.low, torch.maximum(weights.low, weights.now))
-    return Weights(torch.where(high < NEVER, (low + high) / 2, weights.now * 10), low, high)
 
 
 def _begin(case: Case) -> Descent:
     around = _bounded(case)
-    w = from_inputs(around, around.x)
+    w = from_inputs(around.low, around.high, around.x)
     everywhere = torch.ones_like(case.goal.y, dtype=torch.bool)
-    none = torch.zeros_like(w)
-    return Descent(w, none, none, everywhere, torch.full(everywhere.shape, torch.inf, device=w.device), ~everywhere)
+    return Descent(w, no_moments(w), everywhere, torch.full(everywhere.shape, torch.inf, device=w.device), ~everywhere)
 
 
 def _checked(state: Descent, objective: Tensor) -> Descent:
@@ -157,13 +117,12 @@ def _checked(state: Descent, objective: Tensor) -> Descent:
     return state._replace(moving=state.moving & ~(objective > STALLED * state.checked), checked=objective)
 
 
-def _adam(state: Descent, downhill: Tensor, rate: float, count: int) -> Descent:
-    """One step of Adam (Kingma & Ba 2015, algorithm 1, with its default decays) for the rows that move."""
-    first = 0.9 * state.first + 0.1 * downhill
-    second = 0.999 * state.second + 0.001 * downhill.square()
-    step = rate * (first / (1 - 0.9**count)) / ((second / (1 - 0.999**count)).sqrt() + 1e-8)
-    w = torch.where(column(state.moving, step), state.w - step, state.w)
-    return state._replace(w=w, first=first, second=second)
+def _moved(state: Descent, downhill: Tensor, rate: float, count: int) -> Descent:
+    """One step of Adam for the rows that move."""
+    moments = remembered(state.moments, downhill)
+    mean, spread = direction(moments, count)
+    w = torch.where(column(state.moving, mean), state.w - rate * mean / spread, state.w)
+    return state._replace(w=w, moments=moments)
 
 
 def _bounded(case: Case) -> Ball:

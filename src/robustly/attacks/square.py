@@ -18,9 +18,10 @@ from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.walk import still_open, zeros
 from robustly.threats.ball import Ball
-from robustly.threats.base import PerturbationSet
+from robustly.threats.base import Domain, PerturbationSet
 from robustly.threats.grid import GridSet
 from robustly.threats.intersection import BothSet
+from robustly.threats.l1 import L1Ball
 from robustly.threats.l2 import L2Ball
 from robustly.threats.linf import LinfBall
 
@@ -51,12 +52,12 @@ class Found(NamedTuple):
     "attack",
     paper="Andriushchenko et al. 2020, arXiv:1912.00049",
     needs="scores",
-    sets=("LinfBall", "L2Ball", "GridSet", "BothSet"),
+    sets=("LinfBall", "L2Ball", "L1Ball", "GridSet", "BothSet"),
 )
 def square(queries: int = 5000, p: float = 0.8, loss: Loss = margin) -> Attack:
     """Random search: change one square window at a time, keep what raises the loss; the windows shrink as it goes.
 
-    For linf and l2, also on a grid or cut by another ball. Inputs of shape (C, H, W) are images; any other shape is a
+    For linf, l2 and l1, also on a grid or cut by another ball. Inputs of shape (C, H, W) are images; any other shape is a
     line of numbers, in which a window is a stretch. Each example has its own windows. A surviving example costs
     `queries` forward passes, of which the start is the first.
 
@@ -66,7 +67,8 @@ def square(queries: int = 5000, p: float = 0.8, loss: Loss = margin) -> Attack:
         loss: what must rise.
 
     Raises:
-        UsageError: queries < 1, p not between 0 and 1; when it runs, a set other than linf or l2, or an infinite one.
+        UsageError: queries < 1, p not between 0 and 1; when it runs, a set other than linf, l2 or l1, or an
+            infinite one.
     """
     if queries < 1:
         raise UsageError(f"queries must be at least 1, got {queries}.")
@@ -123,36 +125,77 @@ def repaint(frame: Frame, z: Tensor, words: Tensor, share: float) -> Tensor:
 
 def bumps(frame: Frame, key: Tensor) -> Tensor:
     """L2: a grid of 5 by 5 bumps of random sign and orientation, of length eps together (section 3.4)."""
-    rows, channels, height, width = frame.x.shape
-    h, w = max(height // TILES, 1), max(width // TILES, 1)
-    down, across = min(TILES, height), min(TILES, width)
-    words = keys.bits(key, down * across * (1 + channels)).reshape(rows, down * across, -1) & 1
-    tiles = bump(h, w).to(frame.x)[words[:, :, 0]][:, :, None] * (2.0 * words[:, :, 1:, None, None] - 1)
-    grid = tiles.reshape(rows, down, across, channels, h, w).permute(0, 3, 1, 4, 2, 5)
-    grid = grid.reshape(rows, channels, down * h, across * w)
-    top, left = (height - down * h) // 2, (width - across * w) // 2
-    change = torch.zeros_like(frame.x)
-    change[:, :, top : top + down * h, left : left + across * w] = grid
-    return frame.x + frame.eps * _unit(change * frame.free, (1, 2, 3))
+    return frame.x + frame.eps * _unit(_grid(frame, key, 2) * frame.free, (1, 2, 3))
+
+
+def flecks(frame: Frame, key: Tensor) -> Tensor:
+    """L1: the same grid, of bumps that sum up to the width of the range each, or to eps together, then projected.
+
+    For l1 we follow the authors' code; their bumps have the width 1 of images, and may reach less than eps.
+    """
+    change = _grid(frame, key, 1) * frame.free
+    width = torch.where(torch.isfinite(frame.high - frame.low), frame.high - frame.low, frame.eps)
+    least = frame.eps / change.abs().sum((1, 2, 3), keepdim=True).clamp_min(1e-12)
+    return _in_l1(frame, torch.maximum(width, least) * change)
 
 
 def shift(frame: Frame, z: Tensor, words: Tensor, share: float) -> Tensor:
     """L2: empty one window, add a bump to another with the length that this and clipping set free (algorithm 3)."""
-    _, channels, height, width = z.shape
-    h, w = sides(share, height, width, least=3)
-    first, second = (_places(words[:, at : at + 2], h, w, height, width).expand(-1, channels, -1) for at in (0, 2))
+    channels, (first, second, fresh) = z.shape[1], _windows(z, words, share, 2)
     change = (z - frame.x).flatten(2)
     emptied = change.scatter(2, second, 0)
     rest = emptied.scatter(2, first, 0)
     freed = (change.square() - rest.square()).sum(2, keepdim=True).clamp_min(0)
     unused = (frame.eps[:, 0].square() - change.square().sum((1, 2), keepdim=True)).clamp_min(0) / channels
-    fresh = bump(h, w).to(z).flatten(1)[words[:, 4] & 1][:, None] * (2.0 * (words[:, 5:, None] & 1) - 1)
     fresh = (fresh + _unit(change.gather(2, first), 2)) * frame.free.flatten(2).gather(2, first)
     change = emptied.scatter(2, first, _unit(fresh, 2) * (freed + unused).sqrt())
     return frame.x + frame.eps * _unit(change, (1, 2)).view_as(z)
 
 
-WAYS = {LinfBall: (stripes, repaint), L2Ball: (bumps, shift)}
+def hop(frame: Frame, z: Tensor, words: Tensor, share: float) -> Tensor:
+    """L1: the same with lengths in l1; each channel gets what all of them set free, and the whole is projected."""
+    channels, (first, second, fresh) = z.shape[1], _windows(z, words, share, 1)
+    change = (z - frame.x).flatten(2)
+    emptied = change.scatter(2, second, 0)
+    rest = emptied.scatter(2, first, 0)
+    freed = (change.abs() - rest.abs()).sum(2, keepdim=True).clamp_min(0)
+    unused = (frame.eps[:, 0] - change.abs().sum((1, 2), keepdim=True)).clamp_min(0) / channels
+    fresh = (fresh + _unit(change.gather(2, first), 2, 1)) * frame.free.flatten(2).gather(2, first)
+    change = emptied.scatter(2, first, _unit(fresh, 2, 1) * (freed + unused) * channels)
+    return _in_l1(frame, change.view_as(z))
+
+
+WAYS = {LinfBall: (stripes, repaint), L2Ball: (bumps, shift), L1Ball: (flecks, hop)}
+
+
+def _grid(frame: Frame, key: Tensor, p: int) -> Tensor:
+    """Bumps of p-norm 1 and of random sign and orientation, 5 by 5 of them in each channel; (B, C, H, W)."""
+    rows, channels, height, width = frame.x.shape
+    h, w = max(height // TILES, 1), max(width // TILES, 1)
+    down, across = min(TILES, height), min(TILES, width)
+    words = keys.bits(key, down * across * (1 + channels)).reshape(rows, down * across, -1) & 1
+    tiles = bump(h, w, p).to(frame.x)[words[:, :, 0]][:, :, None] * (2.0 * words[:, :, 1:, None, None] - 1)
+    grid = tiles.reshape(rows, down, across, channels, h, w).permute(0, 3, 1, 4, 2, 5)
+    grid = grid.reshape(rows, channels, down * h, across * w)
+    top, left = (height - down * h) // 2, (width - across * w) // 2
+    change = torch.zeros_like(frame.x)
+    change[:, :, top : top + down * h, left : left + across * w] = grid
+    return change
+
+
+def _windows(z: Tensor, words: Tensor, share: float, p: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The places of a window to fill and of one to empty, (B, C, h w), and a bump of random signs for the first."""
+    _, channels, height, width = z.shape
+    h, w = sides(share, height, width, least=3)
+    first, second = (_places(words[:, at : at + 2], h, w, height, width).expand(-1, channels, -1) for at in (0, 2))
+    fresh = bump(h, w, p).to(z).flatten(1)[words[:, 4] & 1][:, None] * (2.0 * (words[:, 5:, None] & 1) - 1)
+    return first, second, fresh
+
+
+def _in_l1(frame: Frame, change: Tensor) -> Tensor:
+    """The point of the l1 ball nearest to x + change."""
+    ball = L1Ball(frame.x, frame.eps.flatten().double(), frame.low, frame.high, Domain(), None)
+    return ball.project(frame.x + change)
 
 
 def sides(share: float, height: int, width: int, least: int = 1) -> tuple[int, int]:
@@ -170,26 +213,30 @@ def sides(share: float, height: int, width: int, least: int = 1) -> tuple[int, i
 
 
 @cache
-def bump(height: int, width: int) -> Tensor:
-    """Two halves of opposite sign, each highest in its middle, of length 1: split across and split along, (2, h, w)."""
-    across = torch.cat((_hill(height // 2, width), -_hill(height - height // 2, width)))
-    along = torch.cat((_hill(width // 2, height), -_hill(width - width // 2, height))).T
+def bump(height: int, width: int, p: int = 2) -> Tensor:
+    """Two halves of opposite sign, each highest in its middle, of p-norm 1: split across and split along, (2, h, w)."""
+    across = torch.cat((_hill(height // 2, width, p), -_hill(height - height // 2, width, p)))
+    along = torch.cat((_hill(width // 2, height, p), -_hill(width - width // 2, height, p))).T
     both = torch.stack((along if height == 1 else across, across if width == 1 else along))
-    return both / both.flatten(1).norm(dim=1)[:, None, None]
+    return both / both.flatten(1).norm(p, dim=1)[:, None, None]
 
 
-def _hill(height: int, width: int) -> Tensor:
-    """eta of section 3.4: d rows or columns (the more) from the middle, the sum of 1/k^2 over k > d; of length 1."""
+def _hill(height: int, width: int, p: int) -> Tensor:
+    """eta of section 3.4: d rows or columns (the more) from the middle, the sum of 1/k^2 over k > d; of length 1.
+
+    For l1 the sum of 1/k^4, as in the authors' code.
+    """
     down = (torch.arange(height) - height // 2).abs()[:, None]
     across = (torch.arange(width) - width // 2).abs()[None]
     far = torch.maximum(down, across)
-    terms = 1 / torch.arange(1, max(height // 2, width // 2) + 2).square().double()
+    terms = torch.arange(1, max(height // 2, width // 2) + 2).double() ** (-2 if p == 2 else -4)
     hill = terms.flip(0).cumsum(0).flip(0)[far]
-    return (hill / hill.norm().clamp_min(1e-12)).float()
+    return (hill / hill.flatten().norm(p).clamp_min(1e-12)).float()
 
 
-def _unit(change: Tensor, over: int | tuple[int, ...]) -> Tensor:
-    return change / change.square().sum(over, keepdim=True).sqrt().clamp_min(1e-12)
+def _unit(change: Tensor, over: int | tuple[int, ...], p: int = 2) -> Tensor:
+    size = change.abs().sum(over, keepdim=True) if p == 1 else change.square().sum(over, keepdim=True).sqrt()
+    return change / size.clamp_min(1e-12)
 
 
 def _corner(words: Tensor, h: int, w: int, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -231,14 +278,14 @@ def framed(ball: Ball) -> Frame:
 
 
 def _ball(around: PerturbationSet) -> Ball:
-    """The linf or l2 ball in which to search: the set itself, that under a grid, or the first of two.
+    """The linf, l2 or l1 ball in which to search: the set itself, that under a grid, or the first of two.
 
     Raises:
         UsageError: there is none, or it is infinite.
     """
     ball = around.ball if isinstance(around, GridSet) else around.first if isinstance(around, BothSet) else around
     if not isinstance(ball, Ball) or type(ball) not in WAYS:
-        raise UsageError(f"square searches linf and l2 balls, not {type(ball).__name__}; use pgd there, or noise.")
+        raise UsageError(f"square searches linf, l2 and l1 balls, not {type(ball).__name__}; use pgd there, or noise.")
     if not torch.isfinite(ball.radius).all():
         raise UsageError("square needs a finite eps.")
     return ball

@@ -32,7 +32,7 @@ from robustly.core.rows import Batch, cut, device_of, slices
 from robustly.goals import Goal
 from robustly.oracle import Access, Model
 from robustly.soundness.probes import PROBED, probe
-from robustly.threats import Edits, PerturbationSet, Threat, as_threat, eps_of, with_eps
+from robustly.threats import Corrupt, Edits, PerturbationSet, Rotate, Shift, Threat, as_threat, eps_of, with_eps
 
 BATCH_NUMBERS = 2**23
 """Most input numbers in a batch when its size is left to us: 32 MB of float32."""
@@ -95,7 +95,9 @@ def audit(
         device=device,
         trust_pickle=trust_pickle,
     )
-    others = [in_range(load_model(s, range=range, device=device, trust_pickle=trust_pickle), examples) for s in surrogates]
+    others = [
+        in_range(load_model(s, range=range, device=device, trust_pickle=trust_pickle), examples) for s in surrogates
+    ]
     plan = with_surrogates(plan, others)
     source = (str(model) if isinstance(model, (str, Path)) else None, str(weights) if weights else None)
     store = Store(Path(out) if out else None)
@@ -350,16 +352,28 @@ def _observed(table: tuple[Row, ...], summary: Summary, torn: int) -> list[str]:
     return out
 
 
+def _others(threat: Threat) -> str:
+    """Other kinds of change, in words."""
+    if isinstance(threat, Edits):
+        return "changes of meaning, words or layout"
+    own = (
+        "rotations"
+        if isinstance(threat, (Rotate, Shift))
+        else "corruptions"
+        if isinstance(threat, Corrupt)
+        else "norms"
+    )
+    every = ["norms", "rotations", "corruptions", "patches"]
+    return "other norms, rotations, patches" if own == "norms" else ", ".join(kind for kind in every if kind != own)
+
+
 def _always(threat: Threat, why: str | None) -> list[str]:
     """What no audit of this kind tells."""
-    others = "changes of meaning, words or layout" if isinstance(threat, Edits) else "other norms, rotations, patches"
     out = [
-        f"changes outside {threat}: larger sizes, {others}, other inputs than these",
+        f"changes outside {threat}: larger sizes, {_others(threat)}, other inputs than these",
         "undecided examples: no counterexample was found within the plan's passes, which proves nothing",
         "attackers who adapt to this very model by hand",
     ]
-    if str(threat).startswith(("l1", "l0")):
-        out.append("the attacks made for sparse changes: here only attacks with a general step search l1 and l0 sets")
     return [f"the rest of the plan: {why}", *out] if why else out
 
 

@@ -35,6 +35,7 @@ from robustly.core.specs import Entry, Spec, build, from_table, lookup
 from robustly.oracle import Access, Model
 from robustly.threats.ball import Ball
 from robustly.threats.base import Finite, PerturbationSet
+from robustly.threats.enumerated import Enumerated
 from robustly.threats.parse import NORMS
 
 NAMES = ("quick", "fast", "standard", "plus", "rand", "deep")
@@ -127,7 +128,7 @@ def read_plan(text: str, name: str) -> Plan:
         raise UsageError(f"plan {name} has no [[stage]].")
     twin = table.get("twin")
     if twin is not None and twin not in TWINS:
-        raise UsageError(f'plan {name}: unknown twin {twin!r}.{nearest(str(twin), TWINS)} One of {", ".join(TWINS)}.')
+        raise UsageError(f"plan {name}: unknown twin {twin!r}.{nearest(str(twin), TWINS)} One of {', '.join(TWINS)}.")
     return Plan(name, stages, str(table.get("description", "")), tuple(table.get("not_tested", ())), twin)
 
 
@@ -174,21 +175,33 @@ def _misfit(stage: PlanStage, model: Model, around: PerturbationSet, random: boo
         return ""
     if stage.random is not None and stage.random != random:
         return ""
-    if stage.kind == "certify" and isinstance(around, Finite):
-        return ""
     if stage.kind == "certify":
-        if random:
-            return "the model is random, and a certificate would be about one draw of it"
-        return None if model.module is not None else "there is no network to bound behind this model"
+        return _misfit_of_proof(lookup("certifier", stage.spec.name), model, around, random)
     for leaf in stage.spec.leaves():
         entry = lookup("attack", leaf.name)
-        if entry.sets != ("PerturbationSet",) and isinstance(around, Finite) != ("Finite" in entry.sets):
+        if entry.sets != ("PerturbationSet",) and _other_kind(entry, around):
             return ""
         if model.access < Access[entry.needs.upper()]:
             return f"{leaf.name} needs {entry.needs}, the model grants {model.access.name.lower()}"
-        if not _walks(entry, around):
+        if not walks(entry, around):
             return f"{leaf.name} cannot walk in a {type(around).__name__}"
     return None
+
+
+def _misfit_of_proof(entry: Entry, model: Model, around: PerturbationSet, random: bool) -> str | None:
+    if isinstance(around, Finite) or _other_kind(entry, around):
+        return ""
+    if random:
+        return "the model is random, and a certificate would be about one draw of it"
+    if model.access < Access.SCORES:
+        return "a certificate needs scores, the model grants labels"
+    network = "Enumerated" in entry.sets or model.module is not None
+    return None if network else "there is no network to bound behind this model"
+
+
+def _other_kind(entry: Entry, around: PerturbationSet) -> bool:
+    """Is it for texts, or for sets that are counted off, and this is none, or the reverse?"""
+    return any(isinstance(around, kind) != (kind.__name__ in entry.sets) for kind in (Finite, Enumerated))
 
 
 def norm_of(around: PerturbationSet) -> str:
@@ -216,11 +229,11 @@ def _without_dlr(spec: Spec) -> Spec:
     return replace(spec, args=tuple((key, other(value)) for key, value in spec.args))
 
 
-def _walks(entry: Entry, around: PerturbationSet) -> bool:
+def walks(entry: Entry, around: PerturbationSet) -> bool:
     """Can the attack walk in this set, and in the ball within, where it is a grid or the first of two?"""
     inner = getattr(around, "ball", None) or getattr(around, "first", None)
     fits = any(c.__name__ in entry.sets for c in type(around).__mro__)
-    return fits and (inner is None or not {"GridSet", "BothSet"} & set(entry.sets) or _walks(entry, inner))
+    return fits and (inner is None or not {"GridSet", "BothSet"} & set(entry.sets) or walks(entry, inner))
 
 
 def _stage(table: Mapping[str, Any], what: str) -> PlanStage:
@@ -233,7 +246,9 @@ def _stage(table: Mapping[str, Any], what: str) -> PlanStage:
     if probe is not None and not (_number(probe, int) and probe >= 1):
         raise UsageError(f"{what}: probe is a whole number of examples, got {probe!r}.")
     if nearest is not None and not (_number(nearest, int, float) and (0 < nearest < 1 or nearest == nearest // 1 >= 1)):
-        raise UsageError(f"{what}: nearest is a share of the examples, such as 0.2, or a number of them, got {nearest!r}.")
+        raise UsageError(
+            f"{what}: nearest is a share of the examples, such as 0.2, or a number of them, got {nearest!r}."
+        )
     if not isinstance(only, list) or any(norm not in NORMS for norm in only):
         raise UsageError(f"{what}: only is a list of norms out of {', '.join(NORMS)}, got {only!r}.")
     for key in ("random", "original", "after_hit"):

@@ -13,7 +13,7 @@ from robustly.adapters.border import in_range
 from robustly.adapters.data import load_data
 from robustly.adapters.models import load_model
 from robustly.auditing.judge import VOTES, judge
-from robustly.auditing.plan import _walks as walks
+from robustly.auditing.plan import walks as walks
 from robustly.auditing.problem import Problem
 from robustly.core.errors import UsageError
 from robustly.core.rows import Batch, cut, device_of, put, take

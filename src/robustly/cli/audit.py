@@ -25,7 +25,10 @@ def audit(
     threat: options.Threat,
     plan: Annotated[
         str,
-        Parameter(group=options.HOW, help="What is run: quick, fast, standard or a .toml file. See `robustly plan`."),
+        Parameter(
+            group=options.HOW,
+            help="What is run: quick, fast, standard, plus, rand, deep or a .toml file. See `robustly plan`.",
+        ),
     ] = "fast",
     eps: Annotated[
         str | None,
@@ -47,9 +50,16 @@ def audit(
         str | None,
         Parameter(
             group=options.HOW,
-            help="Search on a fast copy of the network: channels-last or bf16. The judge asks the original.",
+            help="Search on a fast copy of the network: auto, channels-last, bf16 or none; by default as the plan says. The judge asks the original.",
         ),
     ] = None,
+    surrogate: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=options.HOW,
+            help="Another model of the same inputs and classes; what breaks it is tried on MODEL too. May be repeated.",
+        ),
+    ] = (),
     batch: Annotated[str, Parameter(group=options.HOW, help="Examples a batch: auto or a number.")] = "auto",
     device: options.Device = "cpu",
     range_: options.Range = None,
@@ -133,6 +143,7 @@ def audit(
             weights=weights,
             trust_pickle=trust_pickle,
             twin=twin,
+            surrogates=surrogate,
             watch=spending.see,
             command=here.command,
         )

@@ -29,6 +29,7 @@ class Entry:
     paper: str = ""
     needs: str = "gradients"
     sets: tuple[str, ...] = ("Smooth",)
+    elsewhere: bool = False
 
     @property
     def summary(self) -> str:
@@ -59,6 +60,8 @@ class Spec:
 
     def leaves(self) -> list[Spec]:
         """The specs of this kind that it is finally made of: itself, or what its arguments hold."""
+        if lookup(self.kind, self.name).elsewhere:
+            return [self]
         inner = [v for _, value in self.args for v in (value if isinstance(value, tuple) else (value,))]
         inner = [leaf for v in inner if isinstance(v, Spec) and v.kind == self.kind for leaf in v.leaves()]
         return inner or [self]
@@ -71,11 +74,17 @@ _registry: dict[tuple[str, str], Entry] = {}
 
 
 def spec(
-    kind: str, name: str | None = None, paper: str = "", needs: str = "gradients", sets: tuple[str, ...] = ("Smooth",)
+    kind: str,
+    name: str | None = None,
+    paper: str = "",
+    needs: str = "gradients",
+    sets: tuple[str, ...] = ("Smooth",),
+    elsewhere: bool = False,
 ) -> Callable[[F], F]:
     """Register a factory; what it makes carries `.spec`.
 
-    needs: the least access an attack works with. sets: the class names of the perturbation sets it can walk in.
+    needs: the least access an attack works with. sets: the class names of the perturbation sets it can walk in. elsewhere:
+    the attacks it is made of ask another model, so that their needs are not its own.
     """
 
     def decorate(make: F) -> F:
@@ -91,7 +100,7 @@ def spec(
             made.spec = Spec(kind, known, tuple((k, _recorded(v)) for k, v in bound.arguments.items()))
             return made
 
-        _registry[kind, known] = Entry(kind, known, factory, paper, needs, sets)
+        _registry[kind, known] = Entry(kind, known, factory, paper, needs, sets, elsewhere)
         return factory  # type: ignore[return-value]
 
     return decorate
@@ -192,6 +201,8 @@ def _recorded(value: Any) -> Any:
         return value.spec
     if isinstance(value, (list, tuple)):
         return tuple(_recorded(v) for v in value)
+    if hasattr(value, "digest") and hasattr(value, "name"):  # a model: named by its weights
+        return f"{value.name}#{value.digest[:12]}"
     if callable(value):  # named by its code, since an address would be another in every process
         code = getattr(value, "__code__", None)
         mark = zlib.crc32(code.co_code + repr(code.co_names).encode()) if code else 0

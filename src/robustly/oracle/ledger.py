@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from robustly.core.rows import Batch, put, take
-from robustly.goals import Goal
+from robustly.oracle.reading import FIRM, Reading
 from robustly.threats.base import PerturbationSet
 
+__all__ = ["FIRM", "Ledger"]
+
 Near = Callable[[Tensor], PerturbationSet]
-FIRM = 1e-6
-"""A margin below -FIRM * max|scores| stays negative when the batch size changes the last bits of float32."""
 
 
 class Ledger:
@@ -31,6 +31,7 @@ class Ledger:
         self.point = x.clone() if isinstance(x, Tensor) else x
         self.deepest = deepest
         self.classes = 0  # of the answers seen
+        self.changes = 0  # how often evidence was entered: while this stands, no row has closed for it
         self.forward = torch.zeros(count, dtype=torch.int64, device=device)
         self.backward = torch.zeros_like(self.forward)
         self.flat = torch.zeros_like(self.forward)
@@ -48,25 +49,9 @@ class Ledger:
         if backward:
             self.backward.index_add_(0, rows, backward * one)
 
-    def note(self, rows: Tensor, z: Batch, scores: Tensor, goal: Goal, near: Near) -> None:
-        """Enter points asked with their scores (R, K); `goal` is that of the same rows, `near(i)` the sets of some."""
-        margin = goal.margin(scores)
-        finite = torch.isfinite(scores).all(1)
-        met = ~(margin > 0) | ~finite
-        scale = scores.abs().amax(1)
-        firm = (margin < -FIRM * scale) | ~finite
-        self._enter(rows, z, met, firm, margin.double(), ~finite, near)
-
-    def note_labels(self, rows: Tensor, z: Batch, labels: Tensor, goal: Goal, near: Near) -> None:
-        """The same for labels (R,), where every hit is firm for want of better."""
-        met = goal.met_by_labels(labels)
-        margin = torch.where(met, -1.0, 1.0).double()
-        self._enter(rows, z, met, met, margin, torch.zeros_like(met), near)
-
-    def _enter(
-        self, rows: Tensor, z: Batch, met: Tensor, firm: Tensor, margin: Tensor, odd: Tensor, near: Near
-    ) -> None:
-        margin = torch.nan_to_num(margin, nan=float("-inf"))
+    def note(self, rows: Tensor, z: Batch, reading: Reading, near: Near) -> None:
+        """Enter points asked (R of them) with what their answers say; `near(i)` gives the sets of some."""
+        met, firm, odd, margin = reading
         self.best_margin.scatter_reduce_(0, rows, torch.where(met, float("inf"), margin), "amin")
         where = met.nonzero().squeeze(1)
         if not len(where):
@@ -84,6 +69,7 @@ class Ledger:
         at, where = at[better], where[better]
         self.hit[at] = True
         self.firm[at] |= firm[better]
+        self.changes += 1
         self.odd[at] = odd[where]
         self.distance[at], self._rank[at] = distance[better], rank[better]
         points = take(z, where)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +14,10 @@ from robustly.core.errors import AccessError, UsageError
 from robustly.core.rows import Batch, cut, device_of, spread, take
 from robustly.goals import Goal
 from robustly.oracle.ledger import Ledger
+from robustly.oracle.manner import Manner
 from robustly.oracle.model import Access, Model
+from robustly.oracle.reading import Reading, of_labels, of_scores, pooled
+from robustly.oracle.window import Window, window
 from robustly.threats.base import PerturbationSet
 
 Loss = Callable[[Tensor, Goal], Tensor]
@@ -27,11 +31,29 @@ class Answer(NamedTuple):
     scores: Tensor
 
 
+class Jacobian(NamedTuple):
+    """One forward and T backward passes: scores (B, K), grads (B, T, ...); zeros in rows that were not asked."""
+
+    scores: Tensor
+    grads: Tensor
+
+
 class Proposals(NamedTuple):
     """Scores (M, K) of M candidates, and which were asked, bool (M,); the others have zero scores."""
 
     scores: Tensor
     asked: Tensor
+
+
+class Derived(NamedTuple):
+    """Scores (R, K), values (R, T) of functions of them, and the T gradients of those, each (R, ...)."""
+
+    scores: Tensor
+    values: Tensor
+    grads: list[Tensor]
+
+
+Heads = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,34 +89,64 @@ class Oracle:
         ledger: Ledger | None = None,
         rows: Tensor | None = None,
         tick: Callable[[int, int], None] | None = None,
+        manner: Manner = Manner(),  # noqa: B008 - frozen
     ) -> None:
         self.model, self.around, self.goal, self.limits, self.press_on = model, around, goal, limits, press_on
+        self.manner = manner
         self._clean, self._tick = clean, tick
+        self._whole: PerturbationSet = around  # what the ledger's evidence must lie in
+        self._windows: tuple[Window, ...] = ()
+        self._seen_open = -1  # the ledger's changes when all rows were last seen open
         device = device_of(around.x)
         self.ledger = ledger or Ledger(around.x, device)
         self.rows = torch.arange(len(around), device=device) if rows is None else rows
 
     def take(self, index: Tensor) -> Oracle:
         """A window on some rows, with the same ledger."""
-        return Oracle(
-            self.model,
-            self.around.take(index),
-            self.goal.take(index),
-            limits=self.limits,
-            press_on=self.press_on,
-            clean=None if self._clean is None else self._clean[index],
-            ledger=self.ledger,
-            rows=self.rows[index],
-            tick=self._tick,
-        )
+        out = copy(self)
+        out.around, out.goal, out.rows = self.around.take(index), self.goal.take(index), self.rows[index]
+        out._whole = out.around if self._whole is self.around else self._whole.take(index)
+        out._windows = tuple(w.take(index) for w in self._windows)
+        out._clean = None if self._clean is None else self._clean[index]
+        out.manner, out._seen_open = self.manner.take(index), -1
+        return out
+
+    def within(self, around: PerturbationSet) -> tuple[Oracle, Window]:
+        """A window on a smaller set around the same rows, and what is found there.
+
+        Passes and evidence land in the same ledger. In the window a row closes as soon as firm evidence inside the
+        smaller set exists, even where this oracle presses on.
+        """
+        out, found = copy(self), window(around, self.rows.device)
+        out.around, out._windows, out._seen_open = around, (*self._windows, found), -1
+        return out, found
+
+    def asking(self, manner: Manner) -> Oracle:
+        """The same rows, asked in another manner: see `Manner`."""
+        out = copy(self)
+        out.manner = manner
+        return out
 
     @property
     def open(self) -> Tensor:
         """Bool (B,): rows that would be asked."""
         out = torch.ones_like(self.rows, dtype=torch.bool) if self.press_on else ~self.ledger.firm[self.rows]
+        for found in self._windows:
+            out = out & ~found.firm[found.seats]
         if self.limits.queries is not None:
-            out = out & (self.ledger.forward[self.rows] < self.limits.queries)
+            out = out & (self.ledger.forward[self.rows] + self.manner.price <= self.limits.queries)
         return out
+
+    @property
+    def all_open(self) -> bool:
+        """Would every row be asked? Looks at the rows only where evidence came in since it was last so."""
+        if self.limits.queries is not None:
+            return bool(self.open.all())
+        if (self.press_on and not self._windows) or self._seen_open == self.ledger.changes:
+            return True
+        everyone = bool(self.open.all())
+        self._seen_open = self.ledger.changes if everyone else -1
+        return everyone
 
     def scores(self, z: Batch, where: Tensor | None = None) -> Tensor:
         """Scores (B, K) at z; zeros in rows that are closed or outside `where`, bool (B,)."""
@@ -108,11 +160,10 @@ class Oracle:
             answers = torch.full((len(self.rows),), -1, dtype=torch.int64, device=self.rows.device)
             for part in self._parts(len(rows)):
                 points = take(z, rows[part])
-                self._pay(rows[part], forward=1)
-                found = self.model.ask(points).long()
                 at = rows[part]
-                self.ledger.note_labels(self.rows[at], points, found, self.goal.take(at), self._near(at))
-                answers = answers.index_copy(0, rows[part], found)
+                found = [self._named(points, at) for _ in range(self.manner.times)]
+                self._note(at, points, pooled([of_labels(labels, self.goal.take(at)) for labels in found]))
+                answers = answers.index_copy(0, at, found[0] if len(found) == 1 else torch.stack(found).mode(0).values)
             return answers
         return spread(self._ask(z, rows)[rows].argmax(1), rows, len(self.rows), fill=-1)
 
@@ -134,6 +185,22 @@ class Oracle:
             return Answer(value, grad, scores)
         return Answer(spread(value, rows, count), spread(grad, rows, count), spread(scores, rows, count))
 
+    def jacobian(self, z: Tensor, labels: Tensor, where: Tensor | None = None) -> Jacobian:
+        """Scores at z and the gradients of some of them, for one forward and T backward passes a row.
+
+        labels: int64 (B, T), the scores z_k to differentiate, a row its own. One graph serves all T passes.
+        """
+        self._grant(Access.GRADIENTS)
+        rows, count = self._due(where), len(self.rows)
+        parts = [self._jacobian(z, labels, rows[part], count) for part in self._parts(len(rows))]
+        if not parts:
+            nothing = z.new_zeros(count, labels.shape[1], *z.shape[1:])
+            return Jacobian(torch.zeros(count, self.model.classes or 1, device=z.device), nothing)
+        scores, grads = parts[0] if len(parts) == 1 else (torch.cat(c) for c in zip(*parts, strict=True))
+        if len(rows) == count:
+            return Jacobian(scores, grads)
+        return Jacobian(spread(scores, rows, count), spread(grads, rows, count))
+
     def propose(self, candidates: Batch, owner: Tensor) -> Proposals:
         """Scores of M candidates, each belonging to a row; for searches that try several points a row at once.
 
@@ -143,7 +210,7 @@ class Oracle:
         self._grant(Access.SCORES)
         asked = self.open[owner]
         if self.limits.queries is not None:
-            left = self.limits.queries - self.ledger.forward[self.rows]
+            left = (self.limits.queries - self.ledger.forward[self.rows]) // self.manner.times
             asked = asked & (_turn(owner, asked, len(self.rows)) < left[owner])
         index = asked.nonzero().squeeze(1)
         found = self._answers(take(candidates, index), owner[index])
@@ -166,7 +233,9 @@ class Oracle:
             )
 
     def _due(self, where: Tensor | None) -> Tensor:
-        return (self.open if where is None else self.open & where).nonzero().squeeze(1)
+        if self.all_open:
+            return torch.arange(len(self.rows), device=self.rows.device) if where is None else _indices(where)
+        return _indices(self.open if where is None else self.open & where)
 
     def _parts(self, count: int) -> list[slice]:
         return self.model.parts(self.around.x, count)
@@ -183,39 +252,89 @@ class Oracle:
         out = []
         for part in self._parts(len(local)):
             some, at = cut(points, part), local[part]
-            self._pay(at, forward=1)
-            scores = self.model.ask(
-                some.clone() if isinstance(some, Tensor) else some
-            )  # a model may write into its input
-            self._refuse_labels_beyond(scores)
-            self.ledger.note(self.rows[at], some, scores, self.goal.take(at), self._near(at))
-            out.append(scores)
+            found = [self._scored(some, at) for _ in range(self.manner.times)]
+            self._note(at, some, pooled([of_scores(scores, self.goal.take(at)) for scores in found]))
+            out.append(_mean(found))
         return torch.cat(out) if out else torch.zeros(0, self.model.classes or 1, device=self.rows.device)
 
+    def _scored(self, points: Batch, local: Tensor) -> Tensor:
+        self._pay(local, forward=1)
+        given = points.clone() if isinstance(points, Tensor) else points  # a model may write into its input
+        scores = self.model.ask(given)
+        self._refuse_labels_beyond(scores)
+        return scores
+
+    def _named(self, points: Batch, local: Tensor) -> Tensor:
+        self._pay(local, forward=1)
+        return self.model.ask(points.clone() if isinstance(points, Tensor) else points).long()
+
     def _gradient(self, z: Tensor, loss: Loss, goal: Goal, local: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        points = (z if len(local) == count else z[local]).detach().requires_grad_()
+        goal = goal.take(local)
+        scores, values, grads = self._averaged(z, local, count, lambda scores: loss(scores, goal)[:, None])
+        return values[:, 0], grads[0], scores
+
+    def _jacobian(self, z: Tensor, labels: Tensor, local: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        labels = labels[local]
+        scores, _, grads = self._averaged(z, local, count, lambda scores: scores.gather(1, labels))
+        return scores, torch.stack(grads, 1)
+
+    def _averaged(self, z: Tensor, local: Tensor, count: int, heads: Heads) -> Derived:
+        """Values and gradients averaged over the noise of the manner; the scores are those at z itself."""
+        points = (z if len(local) == count else z[local]).detach()
+        found = [self._expected(points, local, heads)]
+        noise = self.manner.noise
+        if noise is not None:
+            drawn = noise.key_at(local, self.ledger.backward[self.rows[local]])
+            around = self.around.take(local)
+            found += [self._expected(noise.near(around, points, drawn, i), local, heads) for i in range(1, noise.times)]
+        return found[0] if len(found) == 1 else _pool(found)._replace(scores=found[0].scores)
+
+    def _expected(self, points: Tensor, local: Tensor, heads: Heads) -> Derived:
+        """The same averaged over the answers of a random model; what most of them say is noted."""
+        found = [self._derived(points, local, heads) for _ in range(self.manner.times)]
+        self._note(local, points, pooled([of_scores(one.scores, self.goal.take(local)) for one in found]))
+        return found[0] if len(found) == 1 else _pool(found)
+
+    def _derived(self, points: Tensor, local: Tensor, heads: Heads) -> Derived:
+        """One forward pass of the points (R, ...), and a backward pass for each of the T values heads(scores), (R, T)."""
+        points = points.detach().requires_grad_()
+        scores = self._traced(points, local)
+        with torch.enable_grad():
+            values = heads(scores)
+        last = values.shape[1] - 1
+        grads = [self._slope(values[:, t], points, local, again=t < last) for t in range(last + 1)]
+        return Derived(scores.detach(), values.detach(), grads)
+
+    def _traced(self, points: Tensor, local: Tensor) -> Tensor:
+        """Scores of points with the graph that leads back to them; a forward pass."""
         self._pay(local, forward=1)
         with torch.enable_grad():
             scores = self.model.answer(points.clone())  # not a leaf, nor the attack's own: a model may write into it
-            if not scores.requires_grad:
-                raise AccessError(
-                    f"no gradient flows through {self.model.name}: its answer is cut off from its input (no_grad, detach, "
-                    'argmax or numpy inside). Grant scores only (access="scores"), so that query attacks are used.'
-                )
-            self._refuse_labels_beyond(scores)
-            value = loss(scores, goal.take(local))
-            self._pay(local, backward=1)
-            with self.model.blamed():
-                (grad,) = torch.autograd.grad(value.sum(), points)
-        scores = scores.detach()
-        self.ledger.note(self.rows[local], points.detach(), scores, self.goal.take(local), self._near(local))
-        largest = torch.linalg.vector_norm(grad.flatten(1), ord=float("inf"), dim=1)
+        if not scores.requires_grad:
+            raise AccessError(
+                f"no gradient flows through {self.model.name}: its answer is cut off from its input (no_grad, detach, "
+                'argmax or numpy inside). Grant scores only (access="scores"), so that query attacks are used.'
+            )
+        self._refuse_labels_beyond(scores)
+        return scores
+
+    def _slope(self, value: Tensor, points: Tensor, local: Tensor, again: bool = False) -> Tensor:
+        """The gradient of value (R,) at the points, finite; a backward pass. again: the graph is kept for another."""
+        self._pay(local, backward=1)
+        with self.model.blamed():
+            (grad,) = torch.autograd.grad(value.sum(), points, retain_graph=again)
+        largest = grad.flatten(1).abs().amax(1)  # as vector_norm gives it, several times as fast; NaN comes through
         sound = torch.isfinite(largest)
-        if not sound.all():
+        if grad.is_cuda or not sound.all():  # a look costs more than the repair where it must wait for the device
             grad = torch.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
             largest = torch.where(sound, largest, grad.flatten(1).abs().amax(1))
         self.ledger.flat.index_add_(0, self.rows[local], (largest == 0).long())
-        return value.detach(), grad, scores
+        return grad
+
+    def _note(self, local: Tensor, points: Batch, reading: Reading) -> None:
+        self.ledger.note(self.rows[local], points, reading, self._near(local))
+        for found in self._windows:
+            found.note(local, points, reading)
 
     def _refuse_labels_beyond(self, scores: Tensor) -> None:
         if self.ledger.classes == scores.shape[1]:
@@ -237,7 +356,20 @@ class Oracle:
 
     def _near(self, local: Tensor) -> Callable[[Tensor], PerturbationSet]:
         """The sets of some of the local rows, made only when there is something to check against them."""
-        return lambda index: self.around.take(local[index])
+        return lambda index: self._whole.take(local[index])
+
+
+def _indices(among: Tensor) -> Tensor:
+    return among.nonzero().squeeze(1)
+
+
+def _mean(several: Sequence[Tensor]) -> Tensor:
+    return several[0] if len(several) == 1 else torch.stack(list(several)).mean(0)
+
+
+def _pool(found: Sequence[Derived]) -> Derived:
+    grads = [_mean(same) for same in zip(*(one.grads for one in found), strict=True)]
+    return Derived(_mean([one.scores for one in found]), _mean([one.values for one in found]), grads)
 
 
 def _turn(owner: Tensor, among: Tensor, count: int) -> Tensor:

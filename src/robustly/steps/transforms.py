@@ -45,7 +45,8 @@ def by_radius(fraction: float = 1.0) -> Transform:
         radius = walkable(case).radius
         if not torch.isfinite(radius).all():
             raise UsageError(
-                "a walk of fixed radius needs a finite eps; for the least distance use an attack such as cw."
+                "a walk of fixed radius needs a finite eps; for the least distance use an attack such as cw, or wrap this "
+                "one: least_radius(...)."
             )
         return change * column(radius * fraction, change)
 

@@ -88,10 +88,9 @@ def _home(case: Case, z: Tensor) -> Tensor:
 
 def still_open(case: Case, state: Any) -> tuple[Case, Any]:
     """The case and the state without their decided rows, if any."""
-    keep = case.oracle.open
-    if keep.all():
+    if case.oracle.all_open:
         return case, state
-    index = keep.nonzero().squeeze(1)
+    index = case.oracle.open.nonzero().squeeze(1)
     return case.take(index), rows_of(state, index)
 
 

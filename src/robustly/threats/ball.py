@@ -50,6 +50,15 @@ class Ball(Convex):
         """Float32 (B,): the radius projections aim at, a little inside, so that rounding never leaves the ball."""
         return (self.eps * (1 - 1e-5)).to(self.x.dtype)
 
+    @property
+    def core(self) -> Self:
+        """Itself: see `Sized`."""
+        return self
+
+    def resized(self, eps: Tensor) -> Self:
+        """The ball of another radius, float64 (B,), within the same domain and mask."""
+        return replace(self, eps=eps)
+
     def take(self, index: Tensor) -> Self:
         return replace(
             self,

@@ -78,6 +78,25 @@ class Smooth(PerturbationSet):
         """The direction of unit length in the set's norm along which a linear function with gradient g rises fastest."""
 
 
+@runtime_checkable
+class Sized(Protocol):
+    """A set that has a radius to move: a ball, the grid in one, or two balls, of which the first one's is moved."""
+
+    @property
+    def core(self) -> Any:
+        """The ball that measures distance."""
+        ...
+
+    @property
+    def eps(self) -> Tensor:
+        """Float64 (B,), the radius of that ball."""
+        ...
+
+    def resized(self, eps: Tensor) -> Any:
+        """The set of another radius, float64 (B,), otherwise the same."""
+        ...
+
+
 class Convex(Smooth):
     """A set that a certifier can bound (the l0 ball is not convex, but answers the same questions exactly)."""
 

@@ -35,6 +35,20 @@ class GridSet(Smooth):
         return self.ball.radius
 
     @property
+    def core(self) -> Ball:
+        """The ball: see `Sized`."""
+        return self.ball
+
+    @property
+    def eps(self) -> Tensor:
+        """That of the ball."""
+        return self.ball.eps
+
+    def resized(self, eps: Tensor) -> Self:
+        """The levels in the ball of another radius."""
+        return replace(self, ball=self.ball.resized(eps))
+
+    @property
     def walk(self) -> Ball:
         """The ball: steps of less than half a level add up in it."""
         return self.ball

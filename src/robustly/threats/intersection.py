@@ -36,6 +36,20 @@ class BothSet(Convex):
     def radius(self) -> Tensor:
         return self.first.radius
 
+    @property
+    def core(self) -> Ball:
+        """The first ball: see `Sized`."""
+        return self.first
+
+    @property
+    def eps(self) -> Tensor:
+        """That of the first ball."""
+        return self.first.eps
+
+    def resized(self, eps: Tensor) -> Self:
+        """What a first ball of another radius and the second one have in common."""
+        return replace(self, first=self.first.resized(eps))
+
     def contains(self, z: Tensor) -> Tensor:
         return self.first.contains(z) & self.second.contains(z)
 

@@ -56,9 +56,10 @@ class L2Ball(Ball):
             spent = torch.where(clipped, room, 0).square().sum(1)
             free = torch.where(clipped, 0, size).square().sum(1)
             further = ((target - spent).clamp_min(0) / free.clamp_min(1e-38)).sqrt().clamp(max=most)
-            if not (further > t * (1 + 1e-7)).any():
+            rises = further > t * (1 + 1e-7)  # a row that has arrived keeps its bits, whoever else goes on
+            if not rises.any():
                 break
-            t = torch.maximum(t, further)
+            t = torch.where(rises, further, t)
         return t
 
 

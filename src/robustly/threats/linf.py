@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from robustly.core import keys
 from robustly.threats.ball import Ball, NormThreat
+from robustly.threats.coordinates import bounds
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,10 @@ class LinfBall(Ball):
 
     def distance(self, z: Tensor) -> Tensor:
         return (z.double() - self.x.double()).abs().flatten(1).amax(1)
+
+    def resized(self, eps: Tensor) -> Self:
+        low, high = bounds(self.x, self.domain, self.mask, eps)
+        return replace(self, eps=eps, low=low, high=high)
 
     def project(self, z: Tensor) -> Tensor:
         return self.clip(z)

@@ -1,0 +1,43 @@
+"""Points found on a surrogate are asked of the model, and nothing else is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.attacks.small import small
+
+from robustly.attacks.pgd import pgd
+from robustly.attacks.transferred import transferred
+from robustly.core.errors import UsageError
+from robustly.oracle import Access
+from robustly.threats import Linf
+
+
+def test_what_breaks_a_model_breaks_its_double_for_one_query():
+    one = small()
+    asked = one.run(pgd(20), Linf(0.2))
+    labels = one.granting(Access.LABELS)
+    ledger = labels.run(transferred(one.model, pgd(20)), Linf(0.2))
+    assert asked.hit.double().mean() > 0.5
+    assert ledger.hit[asked.hit].double().mean() > 0.9
+    assert (ledger.forward == 1).all()
+    assert (ledger.backward == 0).all()
+
+
+def test_rows_that_are_broken_are_not_asked_again():
+    one = small()
+    ledger = one.granting(Access.LABELS).run(transferred(one.model, pgd(20), times=3), Linf(0.2))
+    assert (ledger.forward[ledger.hit] < 3).any()
+    assert (ledger.forward[~ledger.hit] == 3).all()
+
+
+def test_a_surrogate_without_gradients_is_refused():
+    blind = replace(small().model, access=Access.SCORES)
+    with pytest.raises(UsageError, match="gives no gradients"):
+        transferred(blind, pgd(3))
+
+
+def test_the_surrogate_is_named_by_its_weights():
+    surrogate = replace(small().model, name="other", digest="0123456789abcdef")
+    assert "other#0123456789ab" in str(transferred(surrogate, pgd(3)).spec)
