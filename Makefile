@@ -39,7 +39,11 @@ format: $(READY)  ## rewrite the code as check wants it
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)  ## run the benchmarks (long; the peers need make bench-env first)
-	$(BIN)/python -m bench pgd
+	-$(BIN)/python -m bench pgd --json bench/results/pgd-cpu.json
+	for norm in linf l2 l1 l0; do \
+	    $(BIN)/python -m bench minnorm --norm $$norm --json bench/results/minnorm-$$norm.json || true; done
+	-$(BIN)/python -m bench autoattack --json bench/results/autoattack-cpu.json
+	$(BIN)/python -m docs.benchmarks
 
 bench-env: $(READY)  ## a separate environment with the peers, for parity tests and benchmarks
 	$(BIN)/python -m bench.peers install

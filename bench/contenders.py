@@ -81,7 +81,7 @@ def ours(norm: str) -> tuple[Ours, ...]:
     if norm == "l1":
         out += [*_each("alma", (100, 300)), *_each("ead", (30,))]
     if norm == "l0":
-        out += [*_each("sigma_zero", (10, 30, 100, 300)), *_each("pgd_l0", (20,)), *_each("jsma", (60,))]
+        out += [*_each("sigma_zero", (10, 30, 100, 300, 480)), *_each("pgd_l0", (20,)), *_each("jsma", (60,))]
         out += [*(_then(_one("sigma_zero", steps=s), "brendel_bethge", s) for s in (15, 50))]
         out += [*_each("cw_l0", (30,)), *_each("sparsefool", (20,))]
     else:

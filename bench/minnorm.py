@@ -35,7 +35,7 @@ MODELS = ("fashion_adversarial", "fashion_plain", "trades_mnist", "sdp_cifar_adv
 COUNT = 50
 FOLDER = Path(__file__).parent / "results"
 FROM = 100
-JOB_LIMIT = 300.0  # seconds for one setting of a peer
+JOB_LIMIT = 900.0  # seconds for one setting of a peer
 COLUMNS = ("norm", "model", "best peer", "median", "passes", "ours at half", "median", "passes", "ratio", "worst ratio")
 
 
@@ -59,6 +59,10 @@ def run(
             if not peers:
                 notes.append(f"{one_norm} {name}: no records of the peers; make them with --missing")
                 continue
+            kept = {(r.who, r.attack, r.setting) for r in peers}
+            if lacking := [s for s in contenders.theirs(one_norm) if (s.peer, s.attack, s.label) not in kept]:
+                told = "; ".join(f"{s.peer} {s.attack}({s.label})" for s in lacking)
+                notes.append(f"{one_norm} {name}: without a record, failed or not run: {told}")
             mine = ours(net, one_norm, x, y)
             write(FOLDER / "minnorm" / f"ours-{one_norm}-{name}.json", mine)
             row, bar = compared(one_norm, name, mine, peers)

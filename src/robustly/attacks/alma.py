@@ -49,7 +49,7 @@ class Lagrangian(NamedTuple):
 
 
 @spec("attack", paper="Rony et al. 2021, arXiv:2011.11857", sets=("L2Ball", "L1Ball"))
-def alma(steps: int = 100, length: float = 0.1, multiplier: float = 1.0, stiffness: float = 1.0) -> Attack:
+def alma(steps: int = 100, length: float = 0.3, multiplier: float = 1.0, stiffness: float = 1.0) -> Attack:
     """Descend on the distance plus the penalty P2 of the constraint DLR+ < 0 with RMSProp and momentum.
 
     The multiplier is a moving average of the penalty's derivative, so that it needs no bisection; the step falls

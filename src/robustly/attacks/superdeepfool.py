@@ -24,7 +24,8 @@ class Place(NamedTuple):
     """One row an example.
 
     z: (B, ...). others: the labels whose borders are looked at, (B, T) or None. turned: bool (B,), the last step was a
-    turn. crossing: float64 (B,), how far the nearest crossing was. stale: int64 (B,), crossings since that were not nearer.
+    turn. crossing: float64 (B,), how far the nearest crossing was. stale: int64 (B,), crossings since
+    then that were not nearer.
     """
 
     z: Tensor
@@ -37,7 +38,7 @@ class Place(NamedTuple):
 @spec("attack", paper="Abdolahpourrostam et al. 2023, arXiv:2303.12481, SDF(inf, 1)", sets=("L2Ball",))
 def superdeepfool(steps: int = 50, overshoot: float = 0.02, targets: int = 9) -> Attack:
     """DeepFool until a border is crossed, then the change is projected on the border's normal there; from the projected
-    point again, until the projected point itself meets the goal, or crossings come no nearer (the authors go on to the last step).
+    point again, until the projected point itself meets the goal, or crossings come no nearer (the authors go on then).
 
     The gradients at the crossing serve both for the end of DeepFool and for the turn, so a step costs one forward and
     `targets` + 1 backward passes (one with targets = 1: the class that comes next at each point), and at most steps + 1
