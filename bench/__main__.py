@@ -21,7 +21,9 @@ def main() -> int:
     """Run one benchmark; 0 when every bar holds, 1 when one falls short."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--limit", type=int, help="examples (pgd: 500, autoattack: 1000, minnorm: at most 50)")
+    parser.add_argument(
+        "--limit", type=int, help="examples (pgd: 500, autoattack: all that AutoAttack was run on, minnorm: at most 50)"
+    )
     parser.add_argument("--subjects", "--models", nargs="+", help="only these models (minnorm, autoattack)")
     parser.add_argument("--norm", choices=("linf", "l2", "l1", "l0"), help="only this norm (minnorm)")
     parser.add_argument("--missing", action="store_true", default=None, help="run peers without a record (minnorm)")
@@ -37,7 +39,7 @@ def main() -> int:
     if unknown := [k for k in given if k not in known]:
         parser.error(f"{chosen.name} has no --{unknown[0]}")
     if "limit" in known and known["limit"].default is inspect.Parameter.empty:
-        given.setdefault("limit", {"autoattack": 1000}.get(chosen.name, 500))
+        given.setdefault("limit", {"autoattack": 10_000}.get(chosen.name, 500))
     if given.get("limit", 1) < 1:
         parser.error(f"--limit must be at least 1, got {chosen.limit}")
     outcome: Outcome = run(**given)

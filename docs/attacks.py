@@ -27,7 +27,12 @@ SETS = {
 
 def page() -> str:
     """The page as text."""
-    lines = ["# What there is", "", "Written from the code by `python -m docs.attacks`. Arguments: `robustly list`.", ""]
+    lines = [
+        "# What there is",
+        "",
+        "Written from the code by `python -m docs.attacks`. Arguments: `robustly list`.",
+        "",
+    ]
     for kind, title in KINDS:
         lines += [f"## {title}", "", *_table(kind), ""]
     lines += ["## Plans", ""]

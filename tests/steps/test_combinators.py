@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from tests.attacks.small import small
 
+from robustly.attacks.pgd import pgd
 from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.goals import Goal
-from robustly.oracle import Model, Oracle
+from robustly.oracle import Limits, Model, Oracle
 from robustly.steps import Case, in_turn, per_target, restarts
 from robustly.threats import Domain, Linf
 
@@ -52,3 +54,32 @@ def test_every_restart_target_and_turn_has_its_own_key():
 def test_none_are_refused(make):
     with pytest.raises(UsageError, match="at least 1, got 0"):
         make()
+
+
+def test_restarts_abreast_are_the_same_restarts():
+    """Same evidence for survivors and broken alike; the broken pay for what ran beside."""
+    one = small()
+    in_turn_ = one.run(restarts(pgd(5), 4), Linf(0.15), seed=3)
+    abreast = one.run(restarts(pgd(5), 4, abreast=4), Linf(0.15), seed=3)
+    assert 0 < in_turn_.hit.double().mean() < 1
+    assert torch.equal(in_turn_.hit, abreast.hit)
+    stood = ~in_turn_.hit
+    assert torch.equal(in_turn_.forward[stood], abreast.forward[stood])
+    assert torch.equal(in_turn_.backward[stood], abreast.backward[stood])
+    assert torch.allclose(in_turn_.best_margin[stood], abreast.best_margin[stood])
+    assert abreast.forward.sum() > in_turn_.forward.sum()
+
+
+def test_restarts_abreast_keep_a_budget():
+    one = small()
+    around, goal = Linf(0.01).at(one.x, one.model.domain), Goal(one.y)
+    oracle = Oracle(one.model, around, goal, limits=Limits(7))
+    restarts(pgd(5), 4, abreast=4)(Case(around, goal, keys.from_ids(0, [str(i) for i in range(len(one.x))]), oracle))
+    assert oracle.ledger.forward.max() <= 7
+
+
+def test_a_few_left_over_run_abreast_too():
+    one = small()
+    assert torch.equal(
+        one.run(restarts(pgd(3), 5), Linf(0.02)).forward, one.run(restarts(pgd(3), 5, abreast=3), Linf(0.02)).forward
+    )

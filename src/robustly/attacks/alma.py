@@ -33,9 +33,9 @@ SLACK = 1e-4  # of the difference of scores, so that a tie doesn't satisfy the c
 class Lagrangian(NamedTuple):
     """One row an example; lengths in widths of the input range.
 
-    change: (B, ...). rate: (B,), of the first step. multiplier, stiffness: (B,), mu and rho of the penalty. before: (B,),
-    the constraint at the last look. since: (B,), the step that met the goal first, or inf. squares, momentum: (B, ...),
-    the state of RMSProp.
+    change: (B, ...). rate: (B,), of the first step. multiplier, stiffness: (B,), mu and rho of the penalty. before:
+    (B,), the constraint at the last look. since: (B,), the step that met the goal first, or inf. squares, momentum:
+    (B, ...), the state of RMSProp.
     """
 
     change: Tensor
@@ -63,7 +63,8 @@ def alma(steps: int = 100, length: float = 0.3, multiplier: float = 1.0, stiffne
         multiplier, stiffness: mu and rho at the start.
 
     Raises:
-        UsageError: steps < 1, another number not above 0; when it runs, a set other than l2 and l1, or an unbounded domain.
+        UsageError: steps < 1, another number not above 0; when it runs, a set other than l2 and l1, or an
+            unbounded domain.
     """
     if steps < 1:
         raise UsageError(f"steps must be at least 1, got {steps}.")
@@ -93,7 +94,7 @@ def alma(steps: int = 100, length: float = 0.3, multiplier: float = 1.0, stiffne
 
 
 def dlr_plus(scores: Tensor, goal: Goal) -> Tensor:
-    """The margin over the spread of the largest scores (B,): negative where the goal is met, invariant to scale and shift.
+    """The margin over the spread of the largest scores (B,): negative where the goal is met, at any scale and shift.
 
     Section 4.2 of the paper. With two classes the spread is the margin itself, so there it is the bare margin; with
     three, the third score stands in for the fourth that a target asks for.
@@ -108,7 +109,7 @@ def dlr_plus(scores: Tensor, goal: Goal) -> Tensor:
 
 
 def slope_of_penalty(y: Tensor, stiffness: Tensor, multiplier: Tensor) -> Tensor:
-    """The derivative of P2 in y (eq. 6): mu at 0, growing quadratically above it and falling to 0 below it; all (B,)."""
+    """The derivative of P2 in y (eq. 6): mu at 0, growing quadratically above it and falling to 0 below; all (B,)."""
     above, below = y.clamp_min(0), y.clamp_max(0)
     rising = multiplier + 2 * multiplier * stiffness * above + stiffness**2 * above.square() / 2
     return torch.where(y >= 0, rising, multiplier / (1 - stiffness * below).square())

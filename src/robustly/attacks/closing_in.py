@@ -31,8 +31,8 @@ def closing_in(
 ) -> Attack:
     """FMN with other steps: along the steepest direction of the norm, and a share of the present radius long.
 
-    The steps of the paper have a set l2 length, so that under linf many are spent before a large radius is reached, and a
-    small one is overshot. Here the first step goes to where a linear model would have its border, and the radius is
+    The steps of the paper have a set l2 length, so that under linf many are spent before a large radius is reached, and
+    a small one is overshot. Here the first step goes to where a linear model would have its border, and the radius is
     corrected by larger shares at first. It needs no bounds.
     An example costs steps + 1 forward and `steps` backward passes; within a finite eps it ends at its first hit.
 

@@ -21,7 +21,7 @@ from robustly.threats.l2 import L2Ball
 
 
 class Turn(NamedTuple):
-    """A point (B, ...), the length of its change (B,), and a random direction (B, ...) for where there is no gradient."""
+    """A point (B, ...), the length of its change (B,), and a random direction (B, ...) for where the loss is flat."""
 
     z: Tensor
     length: Tensor
@@ -39,8 +39,8 @@ def ddn(
     levels: int | None = None,
     loss: Loss = cross_entropy,
 ) -> Attack:
-    """Add a gradient step to the change, then give it a length a little below the last where that met the goal, a little
-    above where it didn't.
+    """Add a gradient step to the change, then give it a length a little below the last where that met the goal,
+    a little above where it didn't.
 
     An example costs steps + 1 forward and `steps` backward passes; within a finite eps it ends at its first hit.
 

@@ -29,9 +29,10 @@ class Place(NamedTuple):
 def deepfool(steps: int = 50, overshoot: float = 0.02, targets: int = 9) -> Attack:
     """Go to the nearest border of the linearised model, and a little further, until the goal is met.
 
-    The step is the closed form of the paper, in l2 or linf, projected on the set. Each step costs one forward and `targets` + 1 backward passes; with targets = 1, one: it is
-    then the border with the class that comes next at each point. A row ends at its first hit; at most steps + 1 points
-    are asked, and the clean input once more where there are more classes than targets + 1.
+    The step is the closed form of the paper, in l2 or linf, projected on the set. Each step costs one forward and
+    `targets` + 1 backward passes; with targets = 1, one: it is then the border with the class that comes next at
+    each point. A row ends at its first hit; at most steps + 1 points are asked, and the clean input once more where
+    there are more classes than targets + 1.
 
     Args:
         steps: linearisations.

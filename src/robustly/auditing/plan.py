@@ -163,6 +163,12 @@ def fitting(plan: Plan, model: Model, around: PerturbationSet, random: bool) -> 
                 )
         elif reason:
             left_out.append(f"{stage.spec} was left out: {reason}")
+    single = [stage.spec.name for stage in kept if random and stage.kind == "attack" and not _pooled(stage.spec)]
+    if single:
+        left_out.append(
+            f"the model is random, and {', '.join(dict.fromkeys(single))} follow single draws of it: the plan rand, or "
+            "expected around an attack, follows their mean"
+        )
     if not kept:
         remedy = "; ".join(left_out) or f"its attacks are for other inputs than a {type(around).__name__}"
         raise UsageError(f"plan {plan.name} has nothing that can run here: {remedy}.")
@@ -186,6 +192,11 @@ def _misfit(stage: PlanStage, model: Model, around: PerturbationSet, random: boo
         if not walks(entry, around):
             return f"{leaf.name} cannot walk in a {type(around).__name__}"
     return None
+
+
+def _pooled(spec: Spec) -> bool:
+    """Does it ask for the mean of several draws, or follow no gradient at all?"""
+    return spec.name == "expected" or all(lookup("attack", leaf.name).needs != "gradients" for leaf in spec.leaves())
 
 
 def _misfit_of_proof(entry: Entry, model: Model, around: PerturbationSet, random: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""A radius that follows the border: down where the goal is met, up where it isn't (Pintor et al. 2021, arXiv:2102.12827)."""
+"""A radius that follows the border: down where the goal is met, else up (Pintor et al. 2021, arXiv:2102.12827)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BEYOND = 1.001  # so much further than where a linear border is, or a walk would
 
 
 class Chase(NamedTuple):
-    """A point (B, ...), the radius of the ball it walks in, and the distance of the nearest found, each float64 (B,)."""
+    """A point (B, ...), the radius of the ball it walks in, and the distance of the nearest hit, each float64 (B,)."""
 
     z: Tensor
     radius: Tensor
