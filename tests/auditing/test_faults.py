@@ -163,11 +163,10 @@ def test_labels_beyond_the_classes_are_named(case):
         attack(pgd(2), net, x, torch.full_like(y, 7), Linf(0.1))
 
 
-@pytest.mark.parametrize("threat", ["l1:0.2&linf:0.1", "l0:1@8bit"])
-def test_a_stage_that_cannot_walk_is_left_out_and_said(threat):
+def test_a_stage_that_cannot_walk_is_left_out_and_said():
     net = net_of()
     x = torch.randint(0, 256, (10, 6), generator=torch.Generator().manual_seed(2)).float() / 255
-    record = audit(net, (x, net(x).argmax(1)), parse_threat(threat))
+    record = audit(net, (x, net(x).argmax(1)), parse_threat("l0:1@8bit"))
     assert record.status == "complete"
     assert any(line.startswith("square") and "left out" in line for line in record.not_tested)
 

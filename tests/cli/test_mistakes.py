@@ -46,7 +46,7 @@ MISTAKES = [
     (("audit", "zoo:fashion_plan", "zoo:fashion", "--threat", "linf:0.1"), 'Did you mean "fashion_plain"?'),
     (("audit", "net.py:build", "nothing.npz", "--threat", "linf:0.1"), "nothing.npz"),
     (("audit", "net.py:build", "data.npz", "--threat", "edits:2"), "text"),
-    (("attack", "pdg", "net.py:build", "data.npz", "--threat", "linf:0.1"), 'Did you mean "pgd"?'),
+    (("attack", "pgdd", "net.py:build", "data.npz", "--threat", "linf:0.1"), 'Did you mean "pgd"?'),
     (
         ("attack", "pgd", "net.py:build", "data.npz", "--threat", "linf:0.1", "--set", "stepps=3"),
         'Did you mean "steps"?',

@@ -50,8 +50,8 @@ RANDOMNESS = (
     Mutant(
         "restarts start where the first one did",
         "robustly.steps.combinators:restarts",
-        "key=fold(case.key, index)",
-        "key=case.key",
+        "fold(case.key, number)",
+        "case.key",
         (
             law(test_draws.test_each_try_draws_afresh, "restarts"),
             law(test_combinators.test_every_restart_target_and_turn_has_its_own_key),

@@ -39,8 +39,7 @@ def ddn(
     levels: int | None = None,
     loss: Loss = cross_entropy,
 ) -> Attack:
-    """Add a gradient step to the change, then give it a length a little below the last where that met the goal,
-    a little above where it didn't.
+    """Gradient steps whose length is set anew each time: a little below the last where the goal was met, above elsewhere.
 
     An example costs steps + 1 forward and `steps` backward passes; within a finite eps it ends at its first hit.
 

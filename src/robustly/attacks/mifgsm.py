@@ -16,7 +16,7 @@ def mifgsm(steps: int = 10, size: float = 0.1, decay: float = 1.0, loss: Loss = 
     return ascend(loss, clean, projected(chain(momentum(decay), steepest(), by_radius(size))), steps)
 
 
-@spec("attack", paper="Lin et al. 2020, arXiv:1908.06281")
+@spec("attack", paper="Lin et al. 2020, arXiv:1908.06281", sets=("Ball", "GridSet", "BothSet"))
 def nifgsm(steps: int = 10, size: float = 0.1, decay: float = 1.0, loss: Loss = cross_entropy) -> Attack:
     """MI-FGSM with the gradient taken where the momentum leads."""
     positive(size, "size")

@@ -37,8 +37,9 @@ class Place(NamedTuple):
 
 @spec("attack", paper="Abdolahpourrostam et al. 2023, arXiv:2303.12481, SDF(inf, 1)", sets=("L2Ball",))
 def superdeepfool(steps: int = 50, overshoot: float = 0.02, targets: int = 9) -> Attack:
-    """DeepFool until a border is crossed, then the change is projected on the border's normal there; from the projected
-    point again, until the projected point itself meets the goal, or crossings come no nearer (the authors go on then).
+    """DeepFool until a border is crossed, then the change projected on the border's normal there, again and again.
+
+    It ends when the projected point itself meets the goal, or crossings come no nearer (the authors go on then).
 
     The gradients at the crossing serve both for the end of DeepFool and for the turn, so a step costs one forward and
     `targets` + 1 backward passes (one with targets = 1: the class that comes next at each point), and at most steps + 1

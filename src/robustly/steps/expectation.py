@@ -37,7 +37,11 @@ def expected(inner: Attack, times: int = 20) -> Attack:
     return attack
 
 
-@spec("attack", paper="Smilkov et al. 2017, arXiv:1706.03825; Wu et al. 2018, arXiv:1802.09707, algorithm 1")
+@spec(
+    "attack",
+    paper="Smilkov et al. 2017, arXiv:1706.03825; Wu et al. 2018, arXiv:1802.09707, algorithm 1",
+    sets=("Ball", "GridSet", "BothSet"),
+)
 def averaged(inner: Attack, times: int = 10, size: float = 0.1) -> Attack:
     """The attack along the mean gradient at each point and at times - 1 random members of the set near it.
 
