@@ -156,3 +156,33 @@ def test_a_wrong_key_is_named(line, word):
 def test_an_unknown_twin_is_refused():
     with pytest.raises(UsageError, match="bf16"):
         read_plan('twin = "bf61"\n' + FIRST, "own")
+
+
+def test_deep_finds_at_least_what_standard_finds():
+    """Its stages are among deep's, word for word, and a stage's draws depend on its words alone."""
+    assert {str(s) for s in load_plan("standard").stages} <= {str(s) for s in load_plan("deep").stages}
+
+
+class Shaken(nn.Module):
+    """A linear network that adds noise to its input in every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.Linear(16, 4)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Scores (B, 4)."""
+        return self.inner(z.flatten(1) + 0.1 * torch.randn_like(z.flatten(1)))
+
+
+def test_rand_breaks_a_random_model_and_others_say_that_they_follow_single_draws():
+    net = Shaken().eval()
+    x = torch.rand(40, 1, 4, 4)
+    y = net.inner(x.flatten(1)).argmax(1)
+    pooled = audit(net, (x, y), "linf:0.2", "rand", range=(0, 1))
+    single = audit(net, (x, y), "linf:0.2", "quick", range=(0, 1))
+    assert pooled.summary.broken > 20
+    assert not any("single draws" in line for line in pooled.not_tested)
+    assert any("single draws" in line for line in single.not_tested)
+    assert any(row.by and row.by.startswith("expected") for row in pooled.rows)
