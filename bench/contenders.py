@@ -85,7 +85,12 @@ def ours(norm: str) -> tuple[Ours, ...]:
         out += [*(_then(_one("sigma_zero", steps=s), "brendel_bethge", s) for s in (15, 50))]
         out += [*_each("cw_l0", (30,)), *_each("sparsefool", (20,))]
     else:
-        out += [*_each("fab", (30,)), _one("fab_t", steps=10, targets=9), _one("fab_t", steps=30, targets=3)]
+        out += [
+            *_each("fab", (30,)),
+            _one("fab_t", steps=10, targets=9),
+            _one("fab_t", steps=30, targets=3),
+            _one("fab_t", steps=60, targets=5),
+        ]
         out += [Ours("least_radius", (("times", 8),), inner=_one("apgd", steps=20))]
     return tuple(out)
 

@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from robustly import audit
-from robustly.auditing.plan import NAMES, fitting, load_plan, norm_of, read_plan
+from robustly import apgd, audit, interval, noise
+from robustly.attacks.transferred import transferred
+from robustly.auditing.plan import NAMES, Plan, fitting, load_plan, norm_of, read_plan
 from robustly.core.errors import UsageError
+from robustly.losses import dlr
 from robustly.oracle import Access, Model
-from robustly.threats import L1, L2, Both, Domain, Edits, Grid, Linf
+from robustly.threats import L1, L2, Both, Colour, Domain, Edits, Flow, Grid, Linf
 from robustly.zoo.load import images, network
 
 UNIT = Domain(0.0, 1.0)
@@ -110,6 +112,47 @@ def test_few_classes_take_the_margin_and_say_so(classes):
     assert not any("dlr" in stage for stage in record.plan_stages)
     assert any(f"{classes} classes" in line and "margin" in line for line in record.not_tested)
     assert record.summary.broken > 0
+
+
+def test_few_classes_and_a_function_of_the_users_own():
+    """A spec has its name alone, so that the attack can't be made again with another loss."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    x = torch.rand(6, 1, 4, 4)
+    here = apgd(steps=5, loss=dlr, start=lambda case: case.around.x)
+    other = transferred(Model(net, UNIT, classes=3, name="other", digest="o"), apgd(steps=5, loss=dlr))
+    record = audit(net, (x, net(x).argmax(1)), "linf:0.5", [here, other], range=(0, 1))
+    assert record.summary.broken > 0
+
+
+@pytest.mark.parametrize("threat", [Flow(1.0), Colour(5.0)], ids=str)
+def test_a_plan_without_an_attack_for_the_set_is_refused(threat):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4)).eval()
+    model, around = Model(net, UNIT, classes=4, module=net), threat.at(torch.rand(2, 1, 4, 4), UNIT)
+    with pytest.raises(UsageError, match="no attack that can run"):
+        fitting(
+            read_plan('[[stage]]\ncertifier = "interval"\n' + FIRST + 'only = ["l2"]\n', "own"), model, around, False
+        )
+    for name in ("fast", "standard", "deep"):
+        assert any(s.kind == "attack" for s in fitting(load_plan(name), model, around, False)[0])
+
+
+def test_standard_walks_in_an_l1_ball_on_a_grid():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4)).eval()
+    x = (255 * torch.rand(8, 1, 4, 4)).round() / 255
+    stages = [s for s in load_plan("standard").stages if s.only == ("l1",) or s.kind == "certify"]
+    record = audit(net, (x, net(x).argmax(1)), "l1:0.5@8bit", Plan("own", tuple(stages)), range=(0, 1))
+    assert not any("left out" in line for line in record.not_tested)
+    assert any(r.by and "wider=3" in r.by for r in record.rows if r.verdict == "broken")
+
+
+def test_the_cross_check_passes_over_an_attack_that_was_left_out():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4)).eval()
+    x = torch.rand(8, 1, 4, 4)
+    plan = [interval(), apgd(5, wider=3), noise(2)]
+    record = audit(net, (x, net(x).argmax(1)), "linf:0.001", plan, range=(0, 1))
+    assert record.summary.certified > 0
 
 
 def test_four_classes_keep_the_ratio():

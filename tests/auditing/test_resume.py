@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from robustly import Linf, apgd, audit, pgd, read_record, square
+from robustly.auditing.plan import read_plan
 from robustly.core.errors import RunError, UsageError
 
 SERVER = textwrap.dedent(
@@ -171,6 +172,14 @@ def test_other_arguments_are_refused_and_named(small, tmp_path, changes, names):
     with pytest.raises(UsageError, match=f"other arguments: {names}: .* -> ") as refused:
         run(small, tmp_path, **changes)
     assert refused.value.args[0].count("->") == 1
+
+
+@pytest.mark.parametrize("line", ["after_hit = true", "original = true", "random = false", 'only = ["linf"]'])
+def test_a_stage_for_other_examples_is_another_plan(small, tmp_path, line):
+    stages = '[[stage]]\nattack = "pgd"\nsteps = 5\n[[stage]]\nattack = "noise"\ntries = 2\n'
+    run(small, tmp_path, plan=read_plan(stages, "own"))
+    with pytest.raises(UsageError, match="other arguments: plan"):
+        run(small, tmp_path, plan=read_plan(stages + line + "\n", "own"))
 
 
 def test_another_model_is_refused(small, tmp_path):

@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustly import audit
+from robustly import Linf, audit
 from robustly.adapters.models import load_model
 from robustly.auditing import audit as auditing
 from robustly.auditing import run as running
 from robustly.auditing import searching
 from robustly.auditing.plan import read_plan
+from robustly.auditing.problem import Problem
 from robustly.auditing.searching import ROUNDS, Trial, tried
+from robustly.auditing.store import Batch, Store
 from robustly.zoo.load import images, network
 
 SHORT = 'twin = "auto"\n[[stage]]\nattack = "apgd"\nsteps = 5\nloss = "margin"\n'
@@ -96,3 +98,17 @@ def test_a_twin_of_too_many_misses_is_dropped(monkeypatch):
     assert one.summary.judged_misses >= running.MISSES
     assert any("twin was dropped" in line for line in both.not_tested)
     assert both.summary.judged_misses == one.summary.judged_misses  # the second stage searched on the model itself
+
+
+def test_misses_of_later_stages_and_sizes_are_not_looked_at():
+    """A resumed run has them in its store; one that was never stopped has not."""
+    model, x, y = zoo(4)
+    problem = Problem(model, replace(model), x, y, ("a", "b", "c", "d"), Linf(0.1), 0)
+    later = [(0.05, 0), (0.1, 2), (0.1, running.CROSS_CHECK)]
+    done = {(eps, stage, 0): Batch(eps, stage, 0, 4, 0, 0, 0.0, 2 * running.MISSES) for eps, stage in later}
+    stages = read_plan(SHORT, "own").stages
+    run = running.Run(problem, stages, (0.1, 0.05), Store(None), 4, running.Limits(), done=done)
+    assert running._problem(run, stages[0], 0.1, before=2) is problem
+    assert running._problem(run, stages[0], 0.1, before=3).search is model
+    run.done = {key: b for key, b in done.items() if b.stage == running.CROSS_CHECK}
+    assert running._problem(run, stages[0], 0.1, before=2 * running.CROSS_CHECK) is problem

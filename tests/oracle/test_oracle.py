@@ -219,3 +219,16 @@ def test_flat_and_broken_rows_of_a_jacobian():
     assert door.ledger.flat.tolist() == [1, 1, 1]
     with pytest.raises(AccessError, match="no gradient flows"):
         oracle(model=Model(lambda z: three(z).detach(), UNIT)).jacobian(X, torch.zeros(3, 1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_rows_that_are_not_asked_have_a_score_for_every_label(first):
+    """Also where nobody said how many classes there are, before the model has answered and after."""
+    door, goal, nobody = oracle(model=Model(call, UNIT)), Goal(Y), torch.zeros(3, dtype=torch.bool)
+    if first:
+        door.scores(X)
+    owner = torch.zeros(0, dtype=torch.int64)
+    assert goal.margin(door.scores(X, where=nobody)).tolist() == [0, 0, 0]
+    assert goal.margin(door.gradient(X, cross_entropy, where=nobody).scores).tolist() == [0, 0, 0]
+    assert goal.margin(door.jacobian(X, Y[:, None], where=nobody).scores).tolist() == [0, 0, 0]
+    assert door.propose(X[:0], owner).scores.shape == (0, 2)

@@ -62,7 +62,8 @@ def apgd(
         start: where to begin.
         rho: the share of moves that must raise the loss.
         wider: for l1, the radius of the first ball, as a multiple of eps: with 3 it walks in 3 eps, 2 eps and eps, 30 %,
-            30 % and 40 % of the steps, as in AutoAttack; two forward and backward passes more.
+            30 % and 40 % of the steps, as in AutoAttack; two forward and backward passes more. An l1 ball under a grid,
+            or cut by another ball, is walked in by the first kind of step and has none.
 
     Raises:
         UsageError: steps < 1, rho not between 0 and 1, wider not between 1 and steps; when it runs, an infinite eps, or
@@ -77,7 +78,7 @@ def apgd(
     def attack(case: Case) -> None:
         if isinstance(case.around, L1Ball):
             in_l1(case)
-        elif wider > 1:
+        elif wider > 1 and not isinstance(getattr(case.around, "core", None), L1Ball):
             raise UsageError(f"wider balls are for l1, not for {type(case.around).__name__}; leave wider at 1.")
         else:
             everywhere(case)

@@ -135,12 +135,12 @@ def _audit(
         "data": data.digest,
         "threat": one_size(threat, x),
         "sizes": list(sizes),
-        "plan": [str(stage) for stage in plan.stages],
+        "plan": [stage.identity for stage in plan.stages],
         "seed": seed,
         "batch": size,
         "access": model.access.name.lower(),
         "range": str(model.domain),
-        "twin": twin,
+        "twin": twin or plan.twin,
         "device": str(model.device),
     }
     _refuse_misfits(threat, wanted, x, model)

@@ -15,9 +15,10 @@
 
 Stages run in order, each on what is still undecided. Stages that need more access than is granted, or cannot walk in the
 threat's set, are left out and said so. Further keys of a stage: nearest = 0.2 asks only the fifth of the undecided
-examples that came nearest to being broken, by their lowest margin (nearest = 50, so many); only = ["l1"] keeps the stage
-for those norms; random = true for models that are random, false for those that aren't; original = true searches on the
-user's own model, never on a fast twin; after_hit = true runs the stage only if the one before it broke an example.
+examples that came nearest to being broken, by their lowest margin, but ten at least (nearest = 50, so many);
+only = ["l1"] keeps the stage for those norms ("other": for sets that are no norm balls); random = true for models that are
+random, false for those that aren't; original = true searches on the user's own model, never on a fast twin;
+after_hit = true runs the stage only if the one before it broke an example.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ from robustly.threats.parse import NORMS
 NAMES = ("quick", "fast", "standard", "plus", "rand", "deep")
 KEYS = ("probe", "nearest", "only", "random", "original", "after_hit")
 """What a stage says of itself; its other keys are the arguments of its attack or certifier."""
+OTHER = "other"
+"""What `only` calls the sets that are no norm balls."""
 TWINS = ("auto", "none", *KINDS)
 LEAST_FOR_DLR = 4
 """Classes below which the difference of logits ratio isn't defined."""
@@ -51,7 +54,7 @@ class PlanStage:
     """One attack or certifier, and for which examples and models it is.
 
     probe: how many random undecided examples it is tried on first, None for all at once. nearest: of the undecided only
-    those of lowest margin so far, a share below 1 or a number of them, None for all. only: norms, none for all sets.
+    those of lowest margin so far, a share below 1 or a number of them, None for all. only: norms, or "other" for sets that are no norm balls; none for all.
     random: for random models, or for those that aren't; None for both. original: never on a fast twin. after_hit: only if
     the stage before it broke something.
     """
@@ -70,8 +73,14 @@ class PlanStage:
         """How its attack or certifier was made."""
         return self.make.spec
 
+    @property
+    def identity(self) -> str:
+        """All that it does, as text: what a resumed run must have in common with the one it goes on."""
+        marks = ((key, getattr(self, key)) for key in ("only", "random", "original", "after_hit"))
+        return " ".join([str(self), *(f"{key}={value}" for key, value in marks if value != getattr(PlanStage, key))])
+
     def __str__(self) -> str:
-        near = f" on the nearest {self.nearest:.0%}" if self.nearest and self.nearest < 1 else ""
+        near = f" on the nearest {100 * self.nearest:g} %" if self.nearest and self.nearest < 1 else ""
         near = f" on the nearest {self.nearest:g}" if self.nearest and self.nearest >= 1 else near
         return f"{self.spec}{near}" + (f" on {self.probe} at first" if self.probe else "")
 
@@ -149,7 +158,7 @@ def fitting(plan: Plan, model: Model, around: PerturbationSet, random: bool) -> 
     """The stages that can run here, and a sentence for each that can't or that had to be changed.
 
     Raises:
-        UsageError: none is left.
+        UsageError: none is left, or no attack of a plan that has some.
     """
     kept, left_out = [], []
     for stage in plan.stages:
@@ -172,12 +181,18 @@ def fitting(plan: Plan, model: Model, around: PerturbationSet, random: bool) -> 
     if not kept:
         remedy = "; ".join(left_out) or f"its attacks are for other inputs than a {type(around).__name__}"
         raise UsageError(f"plan {plan.name} has nothing that can run here: {remedy}.")
+    if "attack" not in {s.kind for s in kept} and any(s.kind == "attack" for s in plan.stages):
+        why = "; ".join(left_out) or "its attacks are for other sets or inputs"
+        raise UsageError(
+            f"plan {plan.name} has no attack that can run in a {type(around).__name__}: {why}. Take another plan, such as "
+            "fast, or a list of certifiers alone."
+        )
     return tuple(kept), left_out
 
 
 def _misfit(stage: PlanStage, model: Model, around: PerturbationSet, random: bool) -> str | None:
     """Why a stage can't run; "" for one that is for other kinds of input altogether, None for one that can."""
-    if stage.only and norm_of(around) not in stage.only:
+    if stage.only and (norm_of(around) or OTHER) not in stage.only:
         return ""
     if stage.random is not None and stage.random != random:
         return ""
@@ -226,7 +241,21 @@ def _for_few_classes(stage: PlanStage, classes: int | None) -> PlanStage:
     if classes is None or classes >= LEAST_FOR_DLR or stage.kind == "certify":
         return stage
     changed = _without_dlr(stage.spec)
-    return stage if changed == stage.spec else replace(stage, make=changed.build())
+    if changed == stage.spec or not _remade(changed):
+        return stage  # the ratio has stand-ins of its own: see `losses.dlr`
+    return replace(stage, make=changed.build())
+
+
+def _remade(spec: Spec) -> bool:
+    """Can it be made again? Not what holds a model or a function of the user's own, of which a spec has the name alone."""
+    known = lookup(spec.kind, spec.name).parameters
+    for key, value in spec.args:
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, Spec) and not _remade(one):
+                return False
+            if isinstance(one, str) and not isinstance(known[key], str):
+                return False
+    return True
 
 
 def _without_dlr(spec: Spec) -> Spec:
@@ -260,8 +289,8 @@ def _stage(table: Mapping[str, Any], what: str) -> PlanStage:
         raise UsageError(
             f"{what}: nearest is a share of the examples, such as 0.2, or a number of them, got {nearest!r}."
         )
-    if not isinstance(only, list) or any(norm not in NORMS for norm in only):
-        raise UsageError(f"{what}: only is a list of norms out of {', '.join(NORMS)}, got {only!r}.")
+    if not isinstance(only, list) or any(norm not in (*NORMS, OTHER) for norm in only):
+        raise UsageError(f"{what}: only is a list out of {', '.join((*NORMS, OTHER))}, got {only!r}.")
     for key in ("random", "original", "after_hit"):
         if not isinstance(own.get(key, False), bool):
             raise UsageError(f"{what}: {key} is true or false, got {own[key]!r}.")

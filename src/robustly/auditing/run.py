@@ -26,6 +26,8 @@ CROSS_CHECK = 10_000
 """The stage number of the attack on certified examples that looks for contradictions."""
 CHECKED = 32
 """Certified examples that the cross-check attacks."""
+FEW = 10
+"""Examples that a share of the undecided comes to at least."""
 MISSES, MISSED = 5, 0.05
 """A fast twin is dropped once more than this share of its finds, and at least so many, were not confirmed."""
 
@@ -134,8 +136,8 @@ def undecided(run: Run, eps: float, before: int) -> list[int]:
     return out
 
 
-def _earlier(run: Run, found: Finding, eps: float, stage: int) -> bool:
-    """Was this known when the stage began? Sizes run in the order of `run.sizes`."""
+def _earlier(run: Run, found: Finding | Batch, eps: float, stage: int) -> bool:
+    """Was this known, or this batch done, when the stage began? Sizes run in the order of `run.sizes`."""
     if found.stage == CROSS_CHECK:
         return False
     if found.eps == eps or found.stage == CLEAN:
@@ -187,7 +189,7 @@ def _problem(run: Run, stage: PlanStage, eps: float, before: int) -> Problem:
     problem = run.problem
     if problem.search is problem.model or stage.kind == "certify":
         return problem
-    missed = sum(b.judged_misses for b in run.done.values() if b.stage < before or b.eps != eps)
+    missed = sum(b.judged_misses for b in run.done.values() if _earlier(run, b, eps, before))
     finds = sum(f.outcome == "broken" for known in run.known.values() for f in known if _earlier(run, f, eps, before))
     if missed >= MISSES and missed > MISSED * (finds + missed):
         told = f"the fast twin was dropped: {missed} of its finds were not confirmed by the judge, {finds} were"
@@ -226,15 +228,16 @@ def _some(run: Run, among: list[int], count: int, purpose: str) -> list[int]:
 
 
 def _nearest(run: Run, among: list[int], wanted: float, eps: float, before: int) -> list[int]:
-    """Those of lowest margin in what was asked at this size before the stage began: a share of them, or so many."""
-    count = round(wanted * len(among)) if wanted < 1 else int(wanted)
+    """Those of lowest margin in what was asked at this size before the stage began: a share of them (but FEW at least,
+    so that the last ones a certifier leaves are searched in earnest), or so many."""
+    count = max(round(wanted * len(among)), FEW) if wanted < 1 else int(wanted)
 
     def margin(example: int) -> float:
         known = [f for f in run.known.get(example, []) if _earlier(run, f, eps, before)]
         seen = [f.best_margin if f.stage != CLEAN else f.margin for f in known if f.stage == CLEAN or f.eps == eps]
         return min((m for m in seen if m is not None and m == m), default=float("inf"))
 
-    return sorted(sorted(among, key=lambda i: (margin(i), i))[: max(count, 1)])
+    return sorted(sorted(among, key=lambda i: (margin(i), i))[:count])
 
 
 def _stage(
@@ -273,18 +276,24 @@ def _stage(
 
 
 def _cross_check(run: Run, clean: Tensor | None) -> bool:
-    """Attack some certified examples with the plan's first attack: a hit would mean that certifier or judge is wrong."""
+    """Attack some certified examples with the plan's first attack that works in this set: a hit would mean that certifier
+    or judge is wrong."""
     eps = run.sizes[0]
-    attack = next((s for s in run.stages if s.kind == "attack"), None)
     found = [i for i in range(run.count) if verdict(run.known.get(i, []), eps)[0] == "certified"]
-    if attack is None or not found:
+    if not found:
         return True
     chosen = _some(run, found, CHECKED, "cross-check")
-    work = _work(run, CROSS_CHECK, attack, clean, eps)
-    finished = _stage(run, eps, CROSS_CHECK, f"cross-check {attack.spec.name}", chosen, partial(work, CROSS_CHECK))
-    for i in chosen:
-        verdict(run.known[i], eps)  # raises Contradiction
-    return finished
+    for attack in (s for s in run.stages if s.kind == "attack"):
+        work = _work(run, CROSS_CHECK, attack, clean, eps)
+        try:
+            name = f"cross-check {attack.spec.name}"
+            finished = _stage(run, eps, CROSS_CHECK, name, chosen, partial(work, CROSS_CHECK))
+        except (UsageError, AccessError):  # the stage itself was left out for the same, and said so
+            continue
+        for i in chosen:
+            verdict(run.known[i], eps)  # raises Contradiction
+        return finished
+    return True
 
 
 def _clean_scores(run: Run) -> Tensor | None:

@@ -179,7 +179,7 @@ class Oracle:
         parts = [self._gradient(z, loss, goal, rows[part], count) for part in self._parts(len(rows))]
         if not parts:
             nothing = torch.zeros(count, device=z.device)
-            return Answer(nothing, torch.zeros_like(z), torch.zeros(count, self.model.classes or 1, device=z.device))
+            return Answer(nothing, torch.zeros_like(z), torch.zeros(count, self._classes, device=z.device))
         value, grad, scores = parts[0] if len(parts) == 1 else (torch.cat(c) for c in zip(*parts, strict=True))
         if len(rows) == count:
             return Answer(value, grad, scores)
@@ -195,7 +195,7 @@ class Oracle:
         parts = [self._jacobian(z, labels, rows[part], count) for part in self._parts(len(rows))]
         if not parts:
             nothing = z.new_zeros(count, labels.shape[1], *z.shape[1:])
-            return Jacobian(torch.zeros(count, self.model.classes or 1, device=z.device), nothing)
+            return Jacobian(torch.zeros(count, self._classes, device=z.device), nothing)
         scores, grads = parts[0] if len(parts) == 1 else (torch.cat(c) for c in zip(*parts, strict=True))
         if len(rows) == count:
             return Jacobian(scores, grads)
@@ -215,7 +215,7 @@ class Oracle:
         index = asked.nonzero().squeeze(1)
         found = self._answers(take(candidates, index), owner[index])
         if not len(index):
-            return Proposals(torch.zeros(len(asked), self.model.classes or 1, device=asked.device), asked)
+            return Proposals(torch.zeros(len(asked), self._classes, device=asked.device), asked)
         return Proposals(spread(found, index, len(asked)), asked)
 
     def clean_scores(self) -> Tensor:
@@ -224,6 +224,15 @@ class Oracle:
         if self._clean is None:
             self._clean = self.scores(self.around.x)
         return self._clean
+
+    @property
+    def _classes(self) -> int:
+        """How many scores an answer has, as far as known: at least one for every label, so that zeros can stand for it."""
+        known = self.model.classes or self.ledger.classes
+        if known:
+            return known
+        labels = [t for t in (self.goal.y, self.goal.target) if t is not None and len(t)]
+        return max([2, *(int(t.max()) + 1 for t in labels)])
 
     def _grant(self, needed: Access) -> None:
         if self.model.access < needed:
@@ -244,7 +253,7 @@ class Oracle:
         everything = len(rows) == len(self.rows)
         found = self._answers(z if everything else take(z, rows), rows)
         if not len(rows):
-            return torch.zeros(len(self.rows), self.model.classes or 1, device=self.rows.device)
+            return torch.zeros(len(self.rows), self._classes, device=self.rows.device)
         return found if everything else spread(found, rows, len(self.rows))
 
     def _answers(self, points: Batch, local: Tensor) -> Tensor:
@@ -255,7 +264,7 @@ class Oracle:
             found = [self._scored(some, at) for _ in range(self.manner.times)]
             self._note(at, some, pooled([of_scores(scores, self.goal.take(at)) for scores in found]))
             out.append(_mean(found))
-        return torch.cat(out) if out else torch.zeros(0, self.model.classes or 1, device=self.rows.device)
+        return torch.cat(out) if out else torch.zeros(0, self._classes, device=self.rows.device)
 
     def _scored(self, points: Batch, local: Tensor) -> Tensor:
         self._pay(local, forward=1)

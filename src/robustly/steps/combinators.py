@@ -28,8 +28,9 @@ def restarts(inner: Attack, times: int = 5, abreast: int = 1) -> Attack:
     Args:
         times: how often.
         abreast: how many of them run side by side, as one batch: far faster where few examples are left, and an example
-            that one of them breaks has paid for the others too. Survivors cost the same, and the draws are the same. Under
-            a query budget they run one after the other, so that it holds.
+            that one of them breaks has paid for the others too. Survivors cost the same, but for clean scores that an
+            attack asks where they aren't known yet, which each copy pays; the draws are the same, but for those of
+            `averaged` around it. Under a query budget they run one after the other, so that it holds.
 
     Raises:
         UsageError: times or abreast < 1.

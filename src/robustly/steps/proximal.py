@@ -1,6 +1,6 @@
 """Proximal operators: argmin_u level * size(u) + |u - v|^2 / 2, for the sizes that least-distance attacks shrink.
 
-level is a tensor that broadcasts against v (B, ...); those of one coordinate at a time (l0, l1, l2/3) may have one for
+level is a tensor that broadcasts against v (B, ...); those of one coordinate at a time (l1, l2/3) may have one for
 each. Parikh & Boyd 2014, "Proximal algorithms", chapter 6.
 """
 
@@ -15,11 +15,6 @@ from robustly.core.rows import column
 def soft(v: Tensor, level: Tensor) -> Tensor:
     """l1: every coordinate comes nearer to 0 by the level."""
     return (v.abs() - level).clamp_min(0).copysign(v)
-
-
-def hard(v: Tensor, level: Tensor) -> Tensor:
-    """l0: the coordinates of at most sqrt(2 level) become 0."""
-    return torch.where(v.square() > 2 * level, v, 0)
 
 
 def two_thirds(v: Tensor, level: Tensor) -> Tensor:
