@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bench.bars import Bar, Outcome
@@ -168,8 +167,3 @@ def bars_of(c: Compared) -> tuple[Bar, ...]:
         Bar(f"{what}: robust accuracy, at most the lowest seed's", lowest, len(c.robust) / c.count),
         Bar(f"{what}: broken by AutoAttack and not by us", float(c.apart), float(c.missed)),
     )
-
-
-def main_threads() -> None:
-    """One thread, as AutoAttack's records were made."""
-    torch.set_num_threads(1)

@@ -28,8 +28,8 @@ def jitter(steps: int = 40, size: float = 0.1, noise: float = 0.1, start: Start 
 
     The loss is `robustly.losses.jitter` with fresh noise of deviation `noise` at every step. Where a point meets the
     goal and the oracle presses on, the loss is divided by the size of the change, as in the paper, so that the walk
-    looks for nearer points. With two classes of scores such as (0, v) the loss is flat: rescaled, v is 1 or -1. `size` is a step as a fraction of eps. A surviving example costs steps + 1 forward and
-    `steps` backward passes.
+    looks for nearer points. With two classes of scores such as (0, v) the loss is flat: rescaled, v is 1 or -1. `size` is
+    a step as a fraction of eps. A surviving example costs steps + 1 forward and `steps` backward passes.
 
     Raises:
         UsageError: steps < 1, size not above 0, noise < 0; when it runs, an infinite eps.

@@ -22,6 +22,7 @@ from robustly.steps.walk import still_open
 def transferred(surrogate: Model, inner: Attack, times: int = 1) -> Attack:
     """An attack on a surrogate, whose deepest point is then asked of the model: one forward pass of it each time.
 
+    Where the surrogate holds, that point is the input as it is, so the pass tells nothing new; another `inner` may help.
     The surrogate's own passes are not on the bill, which counts what the model under audit is asked.
 
     Args:

@@ -23,7 +23,7 @@ def expected(inner: Attack, times: int = 20) -> Attack:
     Losses, gradients and scores are those of the mean over the draws, and a point is evidence where most of them meet
     the goal, at their mean margin. (AutoAttack's `rand` averages the gradient alone, and judges by the last draw.) Every
     draw is paid: a step costs `times` forward and `times` backward passes. Rows whose budget has room for fewer are not
-    asked.
+    asked. Clean scores that are known already, from one draw, are taken as they are.
 
     Raises:
         UsageError: times < 1.
