@@ -104,6 +104,19 @@ def test_of_several_proposals_the_nearest_is_kept():
     assert door.ledger.distance[1] == pytest.approx(0.13, abs=1e-6)
 
 
+@pytest.mark.parametrize("access", [Access.SCORES, Access.LABELS])
+def test_hits_tell_only_whether_the_goal_is_met_and_stop_at_the_budget(access):
+    door = oracle(model=Model(call, UNIT, classes=2).granting(access), limits=Limits(2))
+    owner = torch.tensor([1, 1, 1, 0])
+    candidates = X[owner].clone()
+    candidates[:, 0] = torch.tensor([0.45, 0.57, 0.55, 0.9])  # the last is adversarial, but outside the set
+    made = door.hits(candidates, owner)
+    assert made.met.tolist() == [False, True, False, True]
+    assert made.asked.tolist() == [True, True, False, True]
+    assert door.ledger.forward.tolist() == [1, 2, 0]
+    assert door.ledger.hit.tolist() == [False, True, False]
+
+
 def test_nan_is_never_robust():
     def lost(z):
         return torch.where(z[:, :1] > 0.3, float("nan"), 0.0) + call(z)

@@ -45,6 +45,13 @@ class Proposals(NamedTuple):
     asked: Tensor
 
 
+class Hits(NamedTuple):
+    """Which of M candidates met the oracle's goal, and which were asked, both bool (M,); what wasn't asked didn't."""
+
+    met: Tensor
+    asked: Tensor
+
+
 class Derived(NamedTuple):
     """Scores (R, K), values (R, T) of functions of them, and the T gradients of those, each (R, ...)."""
 
@@ -208,15 +215,28 @@ class Oracle:
         one call count, even if an earlier one of the same row already hits.
         """
         self._grant(Access.SCORES)
-        asked = self.open[owner]
-        if self.limits.queries is not None:
-            left = (self.limits.queries - self.ledger.forward[self.rows]) // self.manner.times
-            asked = asked & (_turn(owner, asked, len(self.rows)) < left[owner])
+        asked = self._affordable(owner)
         index = asked.nonzero().squeeze(1)
         found = self._answers(take(candidates, index), owner[index])
         if not len(index):
             return Proposals(torch.zeros(len(asked), self._classes, device=asked.device), asked)
         return Proposals(spread(found, index, len(asked)), asked)
+
+    def hits(self, candidates: Batch, owner: Tensor) -> Hits:
+        """Which of M candidates meet the goal, each belonging to a row: all that an attack on labels alone may see.
+
+        owner: int64 (M,). Candidates of closed rows, and those beyond a row's budget, are not asked.
+        """
+        asked = self._affordable(owner)
+        index = asked.nonzero().squeeze(1)
+        met = torch.zeros_like(asked)
+        for part in self._parts(len(index)):
+            some, at = index[part], owner[index[part]]
+            points = take(candidates, some)
+            reading = pooled([self._told(points, at) for _ in range(self.manner.times)])
+            self._note(at, points, reading)
+            met[some] = reading.met
+        return Hits(met, asked)
 
     def clean_scores(self) -> Tensor:
         """Scores (B, K) at the unperturbed inputs, paid once."""
@@ -240,6 +260,14 @@ class Oracle:
                 f"this attack needs {needed.name.lower()}, but the model {self.model.name} grants only "
                 f"{self.model.access.name.lower()}. Choose an attack that works with {self.model.access.name.lower()}."
             )
+
+    def _affordable(self, owner: Tensor) -> Tensor:
+        """Which candidates of these owners (M,) would be asked: those of open rows, within what their budget leaves."""
+        asked = self.open[owner]
+        if self.limits.queries is None:
+            return asked
+        left = (self.limits.queries - self.ledger.forward[self.rows]) // self.manner.times
+        return asked & (_turn(owner, asked, len(self.rows)) < left[owner])
 
     def _due(self, where: Tensor | None) -> Tensor:
         if self.all_open:
@@ -272,6 +300,13 @@ class Oracle:
         scores = self.model.ask(given)
         self._refuse_labels_beyond(scores)
         return scores
+
+    def _told(self, points: Batch, local: Tensor) -> Reading:
+        """The reading of one answer, whatever the model gives."""
+        goal = self.goal.take(local)
+        if self.model.access == Access.LABELS:
+            return of_labels(self._named(points, local), goal)
+        return of_scores(self._scored(points, local), goal)
 
     def _named(self, points: Batch, local: Tensor) -> Tensor:
         self._pay(local, forward=1)
