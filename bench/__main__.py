@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.bars import Outcome, machine, printed
 
-NAMES = ("pgd", "minnorm", "autoattack")
+NAMES = ("pgd", "minnorm", "autoattack", "deep")
 
 
 def main() -> int:
@@ -22,7 +22,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("name", choices=NAMES)
     parser.add_argument(
-        "--limit", type=int, help="examples (pgd: 500, autoattack: all that AutoAttack was run on, minnorm: at most 50)"
+        "--limit",
+        type=int,
+        help="examples (pgd: 500, autoattack: all that AutoAttack was run on, minnorm: at most 50, deep: 30)",
     )
     parser.add_argument("--subjects", "--models", nargs="+", help="only these models (minnorm, autoattack)")
     parser.add_argument("--norm", choices=("linf", "l2", "l1", "l0"), help="only this norm (minnorm)")

@@ -158,10 +158,12 @@ def authors_fab_t(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
 
 
 def authors_autoattack(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
-    """AutoAttack 'standard' as its authors wrote it, from the package pyautoattack, in its own batches of 250."""
+    """AutoAttack as its authors wrote it, from the package pyautoattack, in its own batches of 250; 'standard' unless the
+    options say another version."""
     from pyautoattack import AutoAttack
 
-    attack = AutoAttack(net, norm=CAPITAL[job["norm"]], eps=job["eps"], seed=job["seed"], version="standard")
+    version = {"version": "standard"} | job["options"]
+    attack = AutoAttack(net, norm=CAPITAL[job["norm"]], eps=job["eps"], seed=job["seed"], **version)
     attack.verbose = False
     return attack.run_standard_evaluation(x, y)[0]
 

@@ -18,6 +18,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 TITLES = {
     "pgd": "PGD: the cost of the machinery",
     "autoattack": "The plan `fast` against AutoAttack",
+    "deep": "The plan `deep` against `standard`",
     "minnorm": "Least distances at half the peers' passes",
 }
 HEAD = """# Benchmarks
