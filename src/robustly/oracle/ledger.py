@@ -19,7 +19,8 @@ Near = Callable[[Tensor], PerturbationSet]
 class Ledger:
     """One row an example.
 
-    forward, backward: int64 (B,), passes spent. hit: bool (B,), evidence was found. firm: bool (B,), evidence that
+    forward, backward: int64 (B,), passes spent. hit: bool (B,), evidence was found. first: int64 (B,), which forward pass
+    gave the first of it, counted from 1; -1 where there is none. firm: bool (B,), evidence that
     rounding cannot undo. point: the best evidence: firm before not, then near before far; with `deepest` the one of lowest
     margin, for random models, where the nearest is the luckiest. distance: float64 (B,), of that point. odd: bool (B,),
     the answer at it was not finite. best_margin: float64 (B,), the lowest margin seen; one that meets the goal counts only
@@ -35,6 +36,7 @@ class Ledger:
         self.forward = torch.zeros(count, dtype=torch.int64, device=device)
         self.backward = torch.zeros_like(self.forward)
         self.flat = torch.zeros_like(self.forward)
+        self.first = torch.full_like(self.forward, -1)
         self.hit = torch.zeros(count, dtype=torch.bool, device=device)
         self.firm, self.odd = self.hit.clone(), self.hit.clone()
         self.distance = torch.full((count,), float("inf"), dtype=torch.float64, device=device)
@@ -49,8 +51,11 @@ class Ledger:
         if backward:
             self.backward.index_add_(0, rows, backward * one)
 
-    def note(self, rows: Tensor, z: Batch, reading: Reading, near: Near) -> None:
-        """Enter points asked (R of them) with what their answers say; `near(i)` gives the sets of some."""
+    def note(self, rows: Tensor, z: Batch, reading: Reading, near: Near, price: int = 1) -> None:
+        """Enter points asked (R of them), already paid, with what their answers say; `near(i)` gives the sets of some.
+
+        price: the forward passes that each took.
+        """
         met, firm, odd, margin = reading
         self.best_margin.scatter_reduce_(0, rows, torch.where(met, float("inf"), margin), "amin")
         where = met.nonzero().squeeze(1)
@@ -60,6 +65,7 @@ class Ledger:
         if not len(where):
             return
         self.best_margin.scatter_reduce_(0, rows[where], margin[where], "amin")
+        self._date(rows, where, price)
         distance = near(where).distance(take(z, where))
         rank = margin[where] if self.deepest else distance
         one = _one_a_row(rows[where], firm[where], rank)
@@ -77,6 +83,21 @@ class Ledger:
             self.point.index_copy_(0, at, points)  # the ledger's own copy
         else:
             self.point = put(self.point, at, points)
+
+    def _date(self, rows: Tensor, where: Tensor, price: int) -> None:
+        """Enter when rows had their first evidence: rows (R,), of points paid together; where (M,), which are evidence.
+
+        A row's points are asked in their order, so those behind the first hit of this call weren't needed for it.
+        """
+        fresh = where[self.first[rows[where]] < 0]
+        if not len(fresh):
+            return
+        at, order = rows[fresh], rows.argsort(stable=True)
+        place = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
+        behind = torch.searchsorted(rows[order], at, right=True) - 1 - place[fresh]
+        never = torch.iinfo(torch.int64).max
+        dates = torch.full_like(self.first, never).scatter_reduce_(0, at, self.forward[at] - price * behind, "amin")
+        self.first[at] = dates[at]
 
 
 def _one_a_row(owner: Tensor, firm: Tensor, rank: Tensor) -> Tensor:

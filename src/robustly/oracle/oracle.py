@@ -376,7 +376,7 @@ class Oracle:
         return grad
 
     def _note(self, local: Tensor, points: Batch, reading: Reading) -> None:
-        self.ledger.note(self.rows[local], points, reading, self._near(local))
+        self.ledger.note(self.rows[local], points, reading, self._near(local), self.manner.times)
         for found in self._windows:
             found.note(local, points, reading)
 
