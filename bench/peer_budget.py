@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +64,6 @@ def spend(till: Till, attack: Callable[[Tensor, Tensor], object], one_by_one: bo
     parts = [slice(i, i + 1) for i in range(len(till.x))] if one_by_one else [slice(None)]
     for part in parts:
         till.owner = part.start if one_by_one else None
-        try:
+        with suppress(Spent):
             attack(till.x[part], till.y[part])
-        except Spent:
-            pass
     return till.best
