@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.peer_budget import Till, spend
+
 Told = dict[str, Any]
 Run = Callable[[nn.Module, Tensor, Tensor, Told], Tensor]
 ORDER = {"linf": math.inf, "l2": 2, "l1": 1, "l0": 0}
@@ -94,6 +96,17 @@ def art_run(name: str, settings: Callable[[Told], Told], runner_up: bool = False
         return torch.from_numpy(attack.generate(x.numpy(), told.numpy()))
 
     return run
+
+
+def within_budget(run: Run, one_by_one: bool = False) -> Run:
+    """The nearest points that a query attack had asked when each example had cost `steps` queries, those of its start
+    included; one_by_one for a peer that takes the examples in turn."""
+
+    def stopped(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
+        till = Till(net, x, y, job["norm"], job["steps"]).eval()
+        return spend(till, lambda some, labels: run(till, some, labels, job), one_by_one)
+
+    return stopped
 
 
 class Single(nn.Module):
@@ -207,6 +220,19 @@ def _iterations(job: Told) -> Told:
     return {"max_iter": job["steps"]}
 
 
+def _unending(job: Told) -> Told:
+    """More steps than any budget pays."""
+    return {"steps": 25000}
+
+
+def _hopskipjump_foolbox(job: Told) -> Told:
+    return {"steps": 1000, "constraint": job["norm"]}
+
+
+def _hopskipjump_art(job: Told) -> Told:
+    return {"norm": ORDER[job["norm"]], "max_iter": 1000, "batch_size": 256}
+
+
 def _pgd_art(job: Told) -> Told:
     step = {"eps": job["eps"], "eps_step": job["eps"] * job["size"]}
     return {**step, "max_iter": job["steps"], "num_random_init": 1, "norm": ORDER[job["norm"]]}
@@ -289,6 +315,14 @@ ATTACKS |= {
     ("adv-lib", "alma", "l1"): advlib_run("alma", lambda j: {"num_steps": j["steps"], "distance": "l1"}),
     ("adv-lib", "pdgd", "l2"): advlib_run("pdgd", lambda j: {"num_steps": j["steps"]}),
     ("adv-lib", "superdeepfool", "l2"): advlib_run("sdf", _steps),
+    ("Foolbox", "boundary", "l2"): within_budget(foolbox_run("BoundaryAttack", _unending)),
+    ("ART", "boundary", "l2"): within_budget(
+        art_run("BoundaryAttack", lambda j: {"targeted": False, "batch_size": 256}), one_by_one=True
+    ),
+    ("Foolbox", "hopskipjump", "l2"): within_budget(foolbox_run("HopSkipJumpAttack", _hopskipjump_foolbox)),
+    ("Foolbox", "hopskipjump", "linf"): within_budget(foolbox_run("HopSkipJumpAttack", _hopskipjump_foolbox)),
+    ("ART", "hopskipjump", "l2"): within_budget(art_run("HopSkipJump", _hopskipjump_art), one_by_one=True),
+    ("ART", "hopskipjump", "linf"): within_budget(art_run("HopSkipJump", _hopskipjump_art), one_by_one=True),
     ("Foolbox", "deepfool", "l2"): foolbox_run("L2DeepFoolAttack", _steps),
     ("Foolbox", "deepfool", "linf"): foolbox_run("LinfDeepFoolAttack", _steps),
     ("torchattacks", "deepfool", "l2"): torchattacks_run("DeepFool", _steps),

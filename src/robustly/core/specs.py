@@ -203,6 +203,9 @@ def _recorded(value: Any) -> Any:
         return tuple(_recorded(v) for v in value)
     if hasattr(value, "digest") and hasattr(value, "name"):  # a model: named by its weights
         return f"{value.name}#{value.digest[:12]}"
+    if hasattr(value, "untyped_storage"):  # a tensor, say of other examples: named by its content
+        content = zlib.crc32(value.detach().cpu().contiguous().numpy().tobytes())
+        return f"tensor{tuple(value.shape)}#{content:08x}"
     if callable(value):  # named by its code, since an address would be another in every process
         code = getattr(value, "__code__", None)
         mark = zlib.crc32(code.co_code + repr(code.co_names).encode()) if code else 0
