@@ -108,6 +108,57 @@ class Single(nn.Module):
         return self.net(z.float())
 
 
+def torchattacks_transfer(name: str, settings: Callable[[Told], Told] = lambda job: {}) -> Run:
+    """A transfer attack of torchattacks under linf, its step and radius those of the job."""
+    return torchattacks_run(
+        name, lambda j: {"eps": j["eps"], "alpha": j["size"] * j["eps"], "steps": j["steps"]} | settings(j)
+    )
+
+
+def torchattacks_patchwise(name: str) -> Run:
+    """Its patch-wise attacks, whose kernels are made for three channels: a grey network is shown the first of three."""
+
+    def run(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
+        import torchattacks
+
+        grey = x.shape[1] == 1
+        shown = First(net) if grey else net
+        attack = getattr(torchattacks, name)(shown, max_epsilon=job["eps"], num_iter_set=job["steps"], **job["options"])
+        return attack(x.expand(-1, 3, -1, -1).clone() if grey else x, y)[:, : x.shape[1]]
+
+    return run
+
+
+class First(nn.Module):
+    """A network of grey images that takes three channels and looks at the first."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Scores (B, K)."""
+        return self.net(z[:, :1])
+
+
+def torchattacks_tifgsm(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
+    """TIFGSM of torchattacks; its kernel, made for three channels, is given as many as there are."""
+    import torchattacks
+
+    attack = torchattacks.TIFGSM(
+        net, eps=job["eps"], alpha=job["size"] * job["eps"], steps=job["steps"], **job["options"]
+    )
+    attack.stacked_kernel = attack.stacked_kernel[: x.shape[1]]
+    if x.shape[1] == 3:
+        return attack(x, y)
+    convolve = nn.functional.conv2d
+    nn.functional.conv2d = lambda *a, groups=1, **k: convolve(*a, groups=x.shape[1] if groups == 3 else groups, **k)
+    try:
+        return attack(x, y)
+    finally:
+        nn.functional.conv2d = convolve
+
+
 def torchattacks_jsma(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
     """JSMA of torchattacks, aimed at the likeliest wrong label; a step raises two pixels."""
     import torchattacks
@@ -231,6 +282,17 @@ ATTACKS: dict[tuple[str, str, str], Run] = {
         "PGDL2", lambda j: {"eps": j["eps"], "alpha": j["size"] * j["eps"], "steps": j["steps"]}
     ),
     ("ART", "pgd", "l2"): art_run("ProjectedGradientDescent", _pgd_art),
+}
+ATTACKS |= {
+    ("torchattacks", "mifgsm", "linf"): torchattacks_transfer("MIFGSM"),
+    ("torchattacks", "nifgsm", "linf"): torchattacks_transfer("NIFGSM"),
+    ("torchattacks", "difgsm", "linf"): torchattacks_transfer("DIFGSM"),
+    ("torchattacks", "tifgsm", "linf"): torchattacks_tifgsm,
+    ("torchattacks", "sinifgsm", "linf"): torchattacks_transfer("SINIFGSM"),
+    ("torchattacks", "vmifgsm", "linf"): torchattacks_transfer("VMIFGSM"),
+    ("torchattacks", "vnifgsm", "linf"): torchattacks_transfer("VNIFGSM"),
+    ("torchattacks", "pifgsm", "linf"): torchattacks_patchwise("PIFGSM"),
+    ("torchattacks", "pifgsmpp", "linf"): torchattacks_patchwise("PIFGSMPP"),
 }
 for _norm in ("linf", "l2"):
     ATTACKS |= {
