@@ -115,16 +115,13 @@ def torchattacks_transfer(name: str, settings: Callable[[Told], Told] = lambda j
     )
 
 
-def torchattacks_patchwise(name: str) -> Run:
-    """Its patch-wise attacks, whose kernels are made for three channels: a grey network is shown the first of three."""
+def torchattacks_coloured(name: str, settings: Callable[[Told], Told]) -> Run:
+    """One of its attacks whose kernels are made for three channels: a grey network is shown the first of three."""
 
     def run(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
-        import torchattacks
-
-        grey = x.shape[1] == 1
-        shown = First(net) if grey else net
-        attack = getattr(torchattacks, name)(shown, max_epsilon=job["eps"], num_iter_set=job["steps"], **job["options"])
-        return attack(x.expand(-1, 3, -1, -1).clone() if grey else x, y)[:, : x.shape[1]]
+        if x.shape[1] == 3:
+            return torchattacks_run(name, settings)(net, x, y, job)
+        return torchattacks_run(name, settings)(First(net).eval(), x.expand(-1, 3, -1, -1).clone(), y, job)[:, :1]
 
     return run
 
@@ -139,24 +136,6 @@ class First(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Scores (B, K)."""
         return self.net(z[:, :1])
-
-
-def torchattacks_tifgsm(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
-    """TIFGSM of torchattacks; its kernel, made for three channels, is given as many as there are."""
-    import torchattacks
-
-    attack = torchattacks.TIFGSM(
-        net, eps=job["eps"], alpha=job["size"] * job["eps"], steps=job["steps"], **job["options"]
-    )
-    attack.stacked_kernel = attack.stacked_kernel[: x.shape[1]]
-    if x.shape[1] == 3:
-        return attack(x, y)
-    convolve = nn.functional.conv2d
-    nn.functional.conv2d = lambda *a, groups=1, **k: convolve(*a, groups=x.shape[1] if groups == 3 else groups, **k)
-    try:
-        return attack(x, y)
-    finally:
-        nn.functional.conv2d = convolve
 
 
 def torchattacks_jsma(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
@@ -266,6 +245,10 @@ def _rounds_art(job: Told) -> Told:
     return {"max_iter": job["steps"], "binary_search_steps": 9}
 
 
+def _patchwise(job: Told) -> Told:
+    return {"max_epsilon": job["eps"], "num_iter_set": job["steps"]}
+
+
 ATTACKS: dict[tuple[str, str, str], Run] = {
     ("Foolbox", "pgd", "linf"): foolbox_run(
         "LinfPGD", lambda j: {"rel_stepsize": j["size"], "steps": j["steps"]}, True
@@ -287,12 +270,14 @@ ATTACKS |= {
     ("torchattacks", "mifgsm", "linf"): torchattacks_transfer("MIFGSM"),
     ("torchattacks", "nifgsm", "linf"): torchattacks_transfer("NIFGSM"),
     ("torchattacks", "difgsm", "linf"): torchattacks_transfer("DIFGSM"),
-    ("torchattacks", "tifgsm", "linf"): torchattacks_tifgsm,
+    ("torchattacks", "tifgsm", "linf"): torchattacks_coloured(
+        "TIFGSM", lambda j: {"eps": j["eps"], "alpha": j["size"] * j["eps"], "steps": j["steps"]}
+    ),
     ("torchattacks", "sinifgsm", "linf"): torchattacks_transfer("SINIFGSM"),
     ("torchattacks", "vmifgsm", "linf"): torchattacks_transfer("VMIFGSM"),
     ("torchattacks", "vnifgsm", "linf"): torchattacks_transfer("VNIFGSM"),
-    ("torchattacks", "pifgsm", "linf"): torchattacks_patchwise("PIFGSM"),
-    ("torchattacks", "pifgsmpp", "linf"): torchattacks_patchwise("PIFGSMPP"),
+    ("torchattacks", "pifgsm", "linf"): torchattacks_coloured("PIFGSM", _patchwise),
+    ("torchattacks", "pifgsmpp", "linf"): torchattacks_coloured("PIFGSMPP", _patchwise),
 }
 for _norm in ("linf", "l2"):
     ATTACKS |= {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from robustly.core.errors import UsageError
 from robustly.core.keys import fold
-from robustly.core.rows import device_of, take
+from robustly.core.rows import take
 from robustly.core.specs import spec
-from robustly.oracle import Access, Model, door
-from robustly.oracle.ledger import Ledger
+from robustly.oracle import Model
 from robustly.steps import Attack, Case
+from robustly.steps.surrogates import attacked, refuse_blind
 from robustly.steps.walk import still_open
 
 
@@ -35,19 +35,14 @@ def transferred(surrogate: Model, inner: Attack, times: int = 1) -> Attack:
     """
     if times < 1:
         raise UsageError(f"times must be at least 1, got {times}.")
-    if surrogate.access < Access.GRADIENTS:
-        raise UsageError(
-            f"the surrogate {surrogate.name} gives no gradients; take one that does, such as a torch network."
-        )
+    refuse_blind(surrogate)
 
     def attack(case: Case) -> None:
         for index in range(times):
             case, _ = still_open(case, ())
             if not len(case.key):
                 return
-            ledger = Ledger(case.around.x, device_of(case.around.x), deepest=True)
-            oracle = door(surrogate)(surrogate, case.around, case.goal, press_on=True, ledger=ledger)
-            inner(Case(case.around, case.goal, fold(case.key, index), oracle))
+            ledger = attacked(surrogate, inner, case, fold(case.key, index))
             found = ledger.hit.nonzero().squeeze(1)
             if len(found):
                 case.take(found).oracle.labels(take(ledger.point, found))
