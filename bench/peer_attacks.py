@@ -121,6 +121,36 @@ class Single(nn.Module):
         return self.net(z.float())
 
 
+def torchattacks_transfer(name: str, settings: Callable[[Told], Told] = lambda job: {}) -> Run:
+    """A transfer attack of torchattacks under linf, its step and radius those of the job."""
+    return torchattacks_run(
+        name, lambda j: {"eps": j["eps"], "alpha": j["size"] * j["eps"], "steps": j["steps"]} | settings(j)
+    )
+
+
+def torchattacks_coloured(name: str, settings: Callable[[Told], Told]) -> Run:
+    """One of its attacks whose kernels are made for three channels: a grey network is shown the first of three."""
+
+    def run(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
+        if x.shape[1] == 3:
+            return torchattacks_run(name, settings)(net, x, y, job)
+        return torchattacks_run(name, settings)(First(net).eval(), x.expand(-1, 3, -1, -1).clone(), y, job)[:, :1]
+
+    return run
+
+
+class First(nn.Module):
+    """A network of grey images that takes three channels and looks at the first."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Scores (B, K)."""
+        return self.net(z[:, :1])
+
+
 def torchattacks_jsma(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
     """JSMA of torchattacks, aimed at the likeliest wrong label; a step raises two pixels."""
     import torchattacks
@@ -243,6 +273,10 @@ def _rounds_art(job: Told) -> Told:
     return {"max_iter": job["steps"], "binary_search_steps": 9}
 
 
+def _patchwise(job: Told) -> Told:
+    return {"max_epsilon": job["eps"], "num_iter_set": job["steps"]}
+
+
 ATTACKS: dict[tuple[str, str, str], Run] = {
     ("Foolbox", "pgd", "linf"): foolbox_run(
         "LinfPGD", lambda j: {"rel_stepsize": j["size"], "steps": j["steps"]}, True
@@ -259,6 +293,19 @@ ATTACKS: dict[tuple[str, str, str], Run] = {
         "PGDL2", lambda j: {"eps": j["eps"], "alpha": j["size"] * j["eps"], "steps": j["steps"]}
     ),
     ("ART", "pgd", "l2"): art_run("ProjectedGradientDescent", _pgd_art),
+}
+ATTACKS |= {
+    ("torchattacks", "mifgsm", "linf"): torchattacks_transfer("MIFGSM"),
+    ("torchattacks", "nifgsm", "linf"): torchattacks_transfer("NIFGSM"),
+    ("torchattacks", "difgsm", "linf"): torchattacks_transfer("DIFGSM"),
+    ("torchattacks", "tifgsm", "linf"): torchattacks_coloured(
+        "TIFGSM", lambda j: {"eps": j["eps"], "alpha": j["size"] * j["eps"], "steps": j["steps"]}
+    ),
+    ("torchattacks", "sinifgsm", "linf"): torchattacks_transfer("SINIFGSM"),
+    ("torchattacks", "vmifgsm", "linf"): torchattacks_transfer("VMIFGSM"),
+    ("torchattacks", "vnifgsm", "linf"): torchattacks_transfer("VNIFGSM"),
+    ("torchattacks", "pifgsm", "linf"): torchattacks_coloured("PIFGSM", _patchwise),
+    ("torchattacks", "pifgsmpp", "linf"): torchattacks_coloured("PIFGSMPP", _patchwise),
 }
 for _norm in ("linf", "l2"):
     ATTACKS |= {

@@ -25,7 +25,11 @@ LAYERS = {
 FREE = {"zoo": 7, "__init__": 8, "__main__": 8}
 """The zoo uses nothing below itself but errors; adapters may open it. The package's front door may open everything."""
 
-LAZY_TOP = {"core/records.py": {"report"}, "core/specs.py": {"losses", "steps", "attacks", "certify"}}
+LAZY_TOP = {
+    "core/records.py": {"report"},
+    "core/transfers.py": {"report"},
+    "core/specs.py": {"losses", "steps", "attacks", "certify"},
+}
 """Named exceptions: a record shows itself in a notebook; the registry loads the rooms that register."""
 
 

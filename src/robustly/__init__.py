@@ -13,24 +13,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robustly.adapters.ensemble import mean_gradients, mean_logits, mean_losses
     from robustly.adapters.straight import straight_through
     from robustly.attacks.apgd import apgd
     from robustly.attacks.cw import cw
+    from robustly.attacks.diverse_views import difgsm, sinifgsm
     from robustly.attacks.fgsm import fgsm, rfgsm
     from robustly.attacks.greedy import greedy
     from robustly.attacks.mifgsm import mifgsm, nifgsm
     from robustly.attacks.noise import noise
     from robustly.attacks.pgd import bim, pgd
+    from robustly.attacks.pifgsm import pifgsm
     from robustly.attacks.square import square
+    from robustly.attacks.tifgsm import tifgsm
+    from robustly.attacks.transfer_pgd import transfer_pgd
+    from robustly.attacks.transferred import transferred
+    from robustly.attacks.vmifgsm import vmifgsm, vnifgsm
     from robustly.auditing.audit import audit
     from robustly.auditing.single import Result, attack
+    from robustly.auditing.transfer import transfer_matrix
     from robustly.certify.interval import interval
     from robustly.core.records import Record, read_record
+    from robustly.core.transfers import Transfer, read_transfer
     from robustly.oracle.model import Access, Model
     from robustly.report.html import write_report
+    from robustly.steps.blur import ti
     from robustly.steps.combinators import in_turn, per_target, restarts
     from robustly.steps.expectation import averaged, expected
+    from robustly.steps.input_views import admix, di, si, ssa
+    from robustly.steps.patches import patches
+    from robustly.steps.pool import Pool
     from robustly.steps.radius import least_radius
+    from robustly.steps.transforms import momentum
+    from robustly.steps.variance import variance
     from robustly.threats import (
         L0,
         L1,
@@ -51,24 +66,39 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "robustly.adapters.ensemble": ("mean_gradients", "mean_logits", "mean_losses"),
     "robustly.adapters.straight": ("straight_through",),
     "robustly.attacks.apgd": ("apgd",),
     "robustly.attacks.cw": ("cw",),
+    "robustly.attacks.diverse_views": ("difgsm", "sinifgsm"),
     "robustly.attacks.fgsm": ("fgsm", "rfgsm"),
     "robustly.attacks.greedy": ("greedy",),
     "robustly.attacks.mifgsm": ("mifgsm", "nifgsm"),
     "robustly.attacks.noise": ("noise",),
     "robustly.attacks.pgd": ("bim", "pgd"),
+    "robustly.attacks.pifgsm": ("pifgsm",),
     "robustly.attacks.square": ("square",),
+    "robustly.attacks.tifgsm": ("tifgsm",),
+    "robustly.attacks.transfer_pgd": ("transfer_pgd",),
+    "robustly.attacks.transferred": ("transferred",),
+    "robustly.attacks.vmifgsm": ("vmifgsm", "vnifgsm"),
     "robustly.auditing.audit": ("audit",),
     "robustly.auditing.single": ("Result", "attack"),
+    "robustly.auditing.transfer": ("transfer_matrix",),
     "robustly.certify.interval": ("interval",),
     "robustly.core.records": ("Record", "read_record"),
+    "robustly.core.transfers": ("Transfer", "read_transfer"),
     "robustly.oracle.model": ("Access", "Model"),
     "robustly.report.html": ("write_report",),
+    "robustly.steps.blur": ("ti",),
     "robustly.steps.combinators": ("in_turn", "per_target", "restarts"),
     "robustly.steps.expectation": ("averaged", "expected"),
+    "robustly.steps.input_views": ("admix", "di", "si", "ssa"),
+    "robustly.steps.patches": ("patches",),
+    "robustly.steps.pool": ("Pool",),
     "robustly.steps.radius": ("least_radius",),
+    "robustly.steps.transforms": ("momentum",),
+    "robustly.steps.variance": ("variance",),
     "robustly.threats": (
         "L0",
         "L1",

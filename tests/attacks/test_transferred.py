@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from tests.attacks.small import small
 
 from robustly.attacks.pgd import pgd
@@ -21,15 +22,33 @@ def test_what_breaks_a_model_breaks_its_double_for_one_query():
     ledger = labels.run(transferred(one.model, pgd(20)), Linf(0.2))
     assert asked.hit.double().mean() > 0.5
     assert ledger.hit[asked.hit].double().mean() > 0.9
-    assert (ledger.forward == 1).all()
+    assert (ledger.forward == asked.hit).all()
     assert (ledger.backward == 0).all()
+
+
+def test_where_the_surrogate_holds_the_model_is_not_asked():
+    one = small()
+    assert not one.run(pgd(20), Linf(0.001)).hit.any()
+    ledger = one.granting(Access.LABELS).run(transferred(one.model, pgd(20), times=2), Linf(0.001))
+    assert (ledger.forward == 0).all()
 
 
 def test_rows_that_are_broken_are_not_asked_again():
     one = small()
-    ledger = one.granting(Access.LABELS).run(transferred(one.model, pgd(20), times=3), Linf(0.2))
-    assert (ledger.forward[ledger.hit] < 3).any()
-    assert (ledger.forward[~ledger.hit] == 3).all()
+    broken = one.run(pgd(20), Linf(0.2)).hit
+
+    def call(z):
+        """As the surrogate, but for points near every other input, which it knows by heart."""
+        near = torch.cdist(z.flatten(1), one.x.flatten(1)).argmin(1)
+        return torch.where((near % 2 == 1)[:, None], torch.eye(4)[one.y[near]], one.model.call(z))
+
+    target = replace(one, model=replace(one.model, call=call)).granting(Access.LABELS)
+    ledger = target.run(transferred(one.model, pgd(20), times=3), Linf(0.2))
+    assert ledger.hit[::2].any()
+    assert (ledger.forward[ledger.hit] < 3).all()
+    assert not ledger.hit[1::2].any()
+    assert (ledger.forward[1::2][broken[1::2]] == 3).all()
+    assert broken[1::2].any()
 
 
 def test_a_surrogate_without_gradients_is_refused():

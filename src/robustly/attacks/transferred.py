@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from robustly.core.errors import UsageError
 from robustly.core.keys import fold
-from robustly.core.rows import device_of
+from robustly.core.rows import take
 from robustly.core.specs import spec
-from robustly.oracle import Access, Model, Oracle
-from robustly.oracle.ledger import Ledger
+from robustly.oracle import Model
 from robustly.steps import Attack, Case
+from robustly.steps.surrogates import attacked, refuse_blind
 from robustly.steps.walk import still_open
 
 
@@ -22,8 +22,8 @@ from robustly.steps.walk import still_open
 def transferred(surrogate: Model, inner: Attack, times: int = 1) -> Attack:
     """An attack on a surrogate, whose deepest point is then asked of the model: one forward pass of it each time.
 
-    Where the surrogate holds, that point is the input as it is, so the pass tells nothing new; another `inner` may help.
-    The surrogate's own passes are not on the bill, which counts what the model under audit is asked.
+    Where the surrogate holds there is no such point, and the model is not asked; another `inner` may help. Several
+    surrogates are given as one: mean_losses(a, b), mean_logits(a, b) or mean_gradients(a, b). The surrogate's own passes are not on the bill, which counts what the model under audit is asked.
 
     Args:
         surrogate: a model of the same inputs and classes that gives gradients.
@@ -35,19 +35,16 @@ def transferred(surrogate: Model, inner: Attack, times: int = 1) -> Attack:
     """
     if times < 1:
         raise UsageError(f"times must be at least 1, got {times}.")
-    if surrogate.access < Access.GRADIENTS:
-        raise UsageError(
-            f"the surrogate {surrogate.name} gives no gradients; take one that does, such as a torch network."
-        )
+    refuse_blind(surrogate)
 
     def attack(case: Case) -> None:
         for index in range(times):
             case, _ = still_open(case, ())
             if not len(case.key):
                 return
-            ledger = Ledger(case.around.x, device_of(case.around.x), deepest=True)
-            oracle = Oracle(surrogate, case.around, case.goal, press_on=True, ledger=ledger)
-            inner(Case(case.around, case.goal, fold(case.key, index), oracle))
-            case.oracle.labels(ledger.point)
+            ledger = attacked(surrogate, inner, case, fold(case.key, index))
+            found = ledger.hit.nonzero().squeeze(1)
+            if len(found):
+                case.take(found).oracle.labels(take(ledger.point, found))
 
     return attack

@@ -14,6 +14,7 @@ from robustly.cli.plan import plan
 from robustly.cli.replay import replay
 from robustly.cli.report import report
 from robustly.cli.show import show
+from robustly.cli.transfer import transfer
 
 EXAMPLES = {
     audit: (
@@ -26,6 +27,7 @@ EXAMPLES = {
         "pgd zoo:fashion_adversarial zoo:fashion --threat linf:0.1",
         "pgd zoo:fashion_plain zoo:fashion --threat l2:1 --set steps=20",
     ),
+    transfer: ("zoo:fashion_plain zoo:fashion_adversarial zoo:fashion \\\n    --threat linf:0.1 --attack difgsm",),
     plan: ("zoo:fashion_plain zoo:fashion --threat linf:0.1 --plan standard",),
     report: ("runs/fashion_adversarial-fashion-linf-0.1",),
     show: (
@@ -41,6 +43,7 @@ EXAMPLES = {
 NAMES = {
     audit: "audit",
     attack: "attack",
+    transfer: "transfer",
     plan: "plan",
     report: "report",
     show: "show",

@@ -176,6 +176,8 @@ def build(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:
             value = build(inner.kind, value, {})
         elif isinstance(value, Mapping):
             value = from_table(value, f'argument "{key}" of {name}')
+        elif isinstance(value, list):
+            value = [from_table(v, f'"{key}" of {name}') if isinstance(v, Mapping) else v for v in value]
         values[key] = value
     missing = [k for k, default in known.items() if default is inspect.Parameter.empty and k not in values]
     if missing:
@@ -189,7 +191,7 @@ def from_table(table: Mapping[str, Any], what: str) -> Any:
     Raises:
         UsageError: no key says what it is, or as `build`.
     """  # an attack has a loss and a start too, so the first kind found is what the table is about
-    kinds = [kind for kind in ("attack", "certifier", "loss", "start") if kind in table]
+    kinds = [kind for kind in ("attack", "certifier", "loss", "start", "view", "transform") if kind in table]
     if not kinds:
         raise UsageError(f'{what} must name one thing, say attack = "pgd"; its keys are {", ".join(sorted(table))}.')
     return build(kinds[0], str(table[kinds[0]]), {k: v for k, v in table.items() if k != kinds[0]})

@@ -1,5 +1,6 @@
 """The one counted door to a model, and the ledger of what was asked and found."""
 
+from robustly.oracle.ensemble import Ensemble, door
 from robustly.oracle.ledger import Ledger
 from robustly.oracle.manner import Manner, Noise
 from robustly.oracle.model import Access, Model

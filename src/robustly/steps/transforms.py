@@ -9,8 +9,13 @@ from torch import Tensor
 
 from robustly.core.errors import UsageError
 from robustly.core.rows import column
+from robustly.core.specs import spec
 from robustly.steps.types import Case, Transform
 from robustly.threats.base import Smooth
+
+
+class Named(Transform):
+    """A transform that can carry its spec, so that a record names it and a plan file can ask for it."""
 
 
 def chain(*transforms: Transform) -> Transform:
@@ -53,7 +58,8 @@ def by_radius(fraction: float = 1.0) -> Transform:
     return _stateless(update)
 
 
-def momentum(decay: float) -> Transform:
+@spec("transform", paper="Dong et al. 2018, arXiv:1710.06081")
+def momentum(decay: float = 1.0) -> Transform:
     """g <- decay g + change / mean|change| (Dong et al. 2018, arXiv:1710.06081, eq. 6)."""
 
     def update(case: Case, state: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +67,7 @@ def momentum(decay: float) -> Transform:
         state = decay * state + change / column(mean, change)
         return state, state
 
-    return Transform(lambda case, z: torch.zeros_like(z), update)
+    return Named(lambda case, z: torch.zeros_like(z), update)
 
 
 def walkable(case: Case) -> Smooth:

@@ -1,0 +1,79 @@
+"""What an attack may ask a surrogate, none of which is on the bill of the model under attack."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from robustly.core import keys
+from robustly.core.errors import UsageError
+from robustly.core.rows import Batch, column, device_of, put, take
+from robustly.core.specs import spec
+from robustly.goals import Goal
+from robustly.oracle import Access, Model, door
+from robustly.oracle.ledger import Ledger
+from robustly.oracle.oracle import Loss
+from robustly.steps.types import Attack, Case, Start
+
+SALT = 0x5A
+"""Keeps the draws on a surrogate apart from those that go on from its point."""
+
+
+def refuse_blind(surrogate: Model) -> None:
+    """Refuse a surrogate without gradients.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if surrogate.access < Access.GRADIENTS:
+        raise UsageError(
+            f"the surrogate {surrogate.name} gives no gradients; take one that does, such as a torch network."
+        )
+
+
+def attacked(surrogate: Model, inner: Attack, case: Case, key: Tensor) -> Ledger:
+    """The ledger of an attack on the surrogate within the case's sets; its point is the deepest found."""
+    ledger = Ledger(case.around.x, device_of(case.around.x), deepest=True)
+    oracle = door(surrogate)(surrogate, case.around, case.goal, press_on=True, ledger=ledger)
+    inner(Case(case.around, case.goal, key, oracle))
+    return ledger
+
+
+def slope(surrogate: Model, case: Case, z: Tensor, loss: Loss, goal: Goal | None = None) -> Tensor:
+    """The surrogate's gradient (B, ...) of a loss at z, of l2 length 1; zero where it is zero."""
+    oracle = door(surrogate)(surrogate, case.around, case.goal, press_on=True)
+    grad = oracle.gradient(z, loss, goal or case.goal).grad
+    return grad / column(length(grad).clamp_min(1e-30), grad)
+
+
+def length(change: Tensor) -> Tensor:
+    """The l2 length (B,) of each row, scaled first, so that small ones don't vanish."""
+    largest = change.flatten(1).abs().amax(1).clamp_min(1e-30)
+    return (change / column(largest, change)).flatten(1).square().sum(1).sqrt() * largest
+
+
+@spec("start", paper="Suya et al. 2020, arXiv:1908.07000, hybrid batch attacks, first hypothesis")
+def from_surrogate(surrogate: Model, inner: Attack) -> Start:
+    """The deepest point that an attack finds on a surrogate; the input itself where it finds none. Costs the model nothing.
+
+    Raises:
+        UsageError: a surrogate without gradients.
+    """
+    refuse_blind(surrogate)
+
+    def start(case: Case) -> Batch:
+        ledger = attacked(surrogate, inner, case, keys.fold(case.key, SALT))
+        found = ledger.hit.nonzero().squeeze(1)
+        return put(case.around.x, found, take(ledger.point, found))
+
+    return start
+
+
+def unit_normal(key: Tensor, like: Tensor) -> Tensor:
+    """A random direction (B, ...) of l2 length 1 a row."""
+    drawn = keys.normal(key, like.shape[1:]).to(like)
+    return drawn / column(length(drawn), drawn)
+
+
+def along(one: Tensor, other: Tensor) -> Tensor:
+    """Inner products (B,) of rows."""
+    return (one * other).flatten(1).sum(1)
