@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.bars import Outcome, machine, printed
 
-NAMES = ("pgd", "minnorm", "autoattack", "deep")
+NAMES = ("pgd", "minnorm", "autoattack", "deep", "blackbox")
 
 
 def main() -> int:

@@ -24,7 +24,8 @@ class Spent(Exception):  # noqa: N818 - it says what happened
 class Till(nn.Module):
     """A network that keeps the nearest misread point of each example among its first `queries`.
 
-    owner: the example that all rows of a question belong to; None where row i belongs to example i.
+    owner: the example that all rows of a question belong to; None where row i belongs to example i. traces: of each
+    example, (queries, distance) whenever a nearer one was asked.
     """
 
     def __init__(self, net: nn.Module, x: Tensor, y: Tensor, norm: str, queries: int) -> None:
@@ -32,6 +33,7 @@ class Till(nn.Module):
         self.net, self.x, self.y, self.order, self.queries = net, x, y, ORDER[norm], queries
         self.owner: int | None = None
         self.asked = torch.zeros(len(x), dtype=torch.int64)
+        self.traces: list[list[tuple[int, float]]] = [[] for _ in x]
         self.best, self.far = x.clone(), torch.full((len(x),), math.inf)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -52,6 +54,7 @@ class Till(nn.Module):
         for row in (far < self.far[owner]).nonzero().flatten().tolist():
             if far[row] < self.far[owner[row]]:
                 self.far[owner[row]], self.best[owner[row]] = far[row], point[row]
+                self.traces[int(owner[row])].append((int(turn[row]) + 1, float(far[row])))
         self.asked.index_add_(0, owner, torch.ones_like(owner))
         return scores
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import random
 import signal
 import statistics
 import sys
@@ -13,12 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.peer_attacks import ATTACKS
+from bench.peer_budget import Till, spend
 
 warnings.filterwarnings("ignore")
 
@@ -40,6 +43,29 @@ class Counted(nn.Module):
 
     def _back(self, grad: Tensor) -> None:
         self.backwards += len(grad)
+
+
+def traced(case: str, told: str) -> dict[str, Any]:
+    """Run a job on each example alone, for each of its seeds; the traces, by seed and example."""
+    job = json.loads(told)
+    torch.set_num_threads(job["threads"])
+    tensors = load_file(case)
+    net = network(job["net"], job["weights"])
+    run, out, begun = ATTACKS[job["peer"], job["attack"], job["norm"]], [], time.perf_counter()
+    for seed in job["seeds"]:
+        row = []
+        for x, y in zip(tensors["x"].split(1), tensors["y"].split(1), strict=True):
+            torch.manual_seed(seed)
+            numpy.random.seed(seed)
+            random.seed(seed)
+            till = Till(net, x, y, job["norm"], job["budget"]).eval()
+            told_now = {**job, "seed": seed, "pixels": x.numel()}
+            spend(
+                till, lambda some, labels, till=till, now=told_now: run(till, some.clone(), labels.clone(), now), True
+            )
+            row.append(till.traces[0])
+        out.append(row)
+    return {"traces": out, "seconds": time.perf_counter() - begun}
 
 
 def bare(net: nn.Module, x: Tensor, y: Tensor, job: dict[str, Any]) -> None:
@@ -119,6 +145,8 @@ def many(case: str, out: str, told: str, each: str) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "many":
         many(*sys.argv[2:])
+    elif sys.argv[1] == "trace":
+        print(f"\n{json.dumps(traced(*sys.argv[2:]))}")
     elif sys.argv[1] == "list":
         print(json.dumps({"attacks": [list(row) for row in ATTACKS]}))
     else:

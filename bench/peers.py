@@ -44,6 +44,10 @@ STUBS = {"torchvision": "models = None\n", "visdom": "class Visdom:\n    pass\n"
 ZOO = ROOT / "src" / "robustly" / "zoo"
 
 
+Traces = tuple[tuple[tuple[tuple[int, float], ...], ...], ...]
+"""Of an attack, by seed and example: (queries, distance) whenever it came nearer."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What a peer is to do.
@@ -107,6 +111,25 @@ def run_peer(job: Job, x: Tensor, y: Tensor, timeout: float = 600) -> Done:
         told = json.dumps({**asdict(job), "threads": torch.get_num_threads()})
         result = _worker(["run", str(case), str(out), told], timeout)
         return Done(load_file(out)["x"], **result)
+
+
+def trace_peer(
+    job: Job, x: Tensor, y: Tensor, budget: int, seeds: Sequence[int], timeout: float = 3600
+) -> tuple[Traces, float]:
+    """How near a peer's attack had come after so many queries, for each seed and example, and its seconds: lists of
+    (queries, distance). Each example is run alone, and ends after `budget` queries.
+
+    Raises:
+        RuntimeError: the environment is missing, or the peer failed; with its last words.
+    """
+    if not available():
+        raise RuntimeError(f"the peers are not installed; say {MAKE_IT}.")
+    with tempfile.TemporaryDirectory() as folder:
+        case = Path(folder) / "case.safetensors"
+        save_file({"x": x.contiguous(), "y": y.contiguous()}, case)
+        told = json.dumps({**asdict(job), "threads": torch.get_num_threads(), "budget": budget, "seeds": list(seeds)})
+        result = _worker(["trace", str(case), told], timeout)
+    return tuple(tuple(tuple((n, d) for n, d in one) for one in seed) for seed in result["traces"]), result["seconds"]
 
 
 def run_many(jobs: Sequence[Job], x: Tensor, y: Tensor, each: float = 300) -> Iterator[Done | str]:
