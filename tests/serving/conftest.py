@@ -9,14 +9,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
-
-pytest.importorskip("uvicorn")
-httpx2 = pytest.importorskip("httpx2")
 
 from robustly.adapters.models import load_model
 from robustly.oracle.model import Model

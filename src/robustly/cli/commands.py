@@ -37,8 +37,8 @@ EXAMPLES = {
     replay: ("runs/fashion_adversarial-fashion-linf-0.1 7",),
     serve: (
         "zoo:fashion_adversarial",
-        "zoo:fashion_plain --label-only --fail-rate 0.1 --write-endpoint endpoint.toml",
-        "net.py:build --data test.npz --stateful-defence --on-detection wrong",
+        "zoo:fashion_plain --label-only --write-endpoint endpoint.toml",
+        "net.py:build --data test.npz --stateful-defence",
     ),
     listing: ("attacks", "zoo"),
 }

@@ -68,7 +68,8 @@ class NearestQueries:
         room = len(self._points)
         if self._asked >= room and room < self.most:  # doubled, so that a query costs no copy of all before it
             grown = torch.empty(min(max(2 * room, 64), self.most), len(point), dtype=point.dtype)
-            grown[:room] = self._points
+            if room:
+                grown[:room] = self._points
             self._points = grown
         self._points[self._asked % self.most] = point
         self._asked += 1

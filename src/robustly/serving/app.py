@@ -189,11 +189,11 @@ async def _files(request: Request, body: bytes, serving: Serving) -> list[tuple[
         return {"type": "http.request", "body": body, "more_body": False}
 
     try:
-        form = await Request(request.scope, receive).form(max_files=serving.examples + 1, max_fields=8)
+        async with Request(request.scope, receive).form(max_files=serving.examples + 1, max_fields=8) as form:
+            found = [(file.filename or name, file) for name, file in form.multi_items() if isinstance(file, UploadFile)]
+            return [(name, await file.read()) for name, file in found]
     except HTTPException as error:  # starlette says so of a MultiPartException within an application
         raise Refused(400, f"the multipart body can't be read ({error.detail[:120]}).") from None
-    found = [(file.filename or name, file) for name, file in form.multi_items() if isinstance(file, UploadFile)]
-    return [(name, await file.read()) for name, file in found]
 
 
 def _printed(scores: Tensor, decimals: int | None) -> list[list[float | None]]:

@@ -100,7 +100,7 @@ def listening(host: str, port: int, public: bool) -> socket.socket:
             f'"{host or where[0]}" can be reached from other machines, by whoever finds it. '
             f"Say --public if that is meant, or --host {HOST}."
         )
-    line = socket.socket(family, socket.SOCK_STREAM)
+    line = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's delays on
     try:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         line.bind(where)
