@@ -21,7 +21,7 @@ from robustly.adapters.models import load_model
 from robustly.core import keys, specs
 from robustly.defend.fingerprints import fingerprints
 from robustly.defend.guarded import Account, Detector
-from robustly.defend.nearest import nearest_queries
+from robustly.defend.nearest import K, nearest_queries
 from robustly.defend.similarity import similarity
 from robustly.goals import Goal
 from robustly.oracle import Access, Model, Oracle
@@ -73,17 +73,35 @@ def run(limit: int = 10) -> Outcome:
     return Outcome(
         "stateful",
         f"{NAME}, {len(right)} images an attack, at most {QUERIES} queries each, an account each",
-        ("attack", "under", "detector", "detected", "first at", "asked until", "broken first", "queries"),
+        (
+            "attack",
+            "under",
+            "detector",
+            "detected",
+            "of long ones",
+            "first at",
+            "asked until",
+            "broken first",
+            "queries",
+        ),
         tuple(rows),
         (
             *(Bar(f"{name}: honest queries flagged, of {len(other)}", 0.01, rate) for name, rate in false.items()),
             *(
-                Bar(f"{first} detected by {name}", least, found[first, name][0], at_most=False)
-                for name, least in (("nearest", 0.9), ("similarity", 0.9), ("fingerprints", 0.9))
+                Bar(
+                    f"{first} of more than {K} queries detected by {name}",
+                    0.9,
+                    found[first, name][1] or 0.0,
+                    at_most=False,
+                )
+                for name in makers
             ),
         ),
         (
-            "detected: share of the attacks with a detection. first at: mean number of its first flagged query.",
+            (
+                f"detected: share of the attacks with a detection; of long ones: of those that asked more than {K} queries, which "
+                "are the fewest that nearest and similarity wait for. first at: mean number of its first flagged query."
+            ),
             "labels-only attacks look for the nearest point, so that `broken first` says nothing of them and is left out.",
         ),
     )
@@ -116,15 +134,17 @@ def asked(
 
 def summed(
     done: list[Sequence], detector: str, counts_broken: bool
-) -> tuple[float, float | None, float | None, float | None, float]:
-    """Share detected; mean number of the first detection; queries a detection; share broken before it; mean queries."""
+) -> tuple[float, float | None, float | None, float | None, float | None, float]:
+    """Share detected, of all and of those beyond K queries; mean number of the first detection; queries a detection; share broken before it; mean queries."""
     seen = [one.detected[detector] for one in done]
     firsts = [float(numbers[0]) for numbers in seen if numbers]
     total = sum(one.queries for one in done)
     ends = [(one.broken, numbers[0] if numbers else math.inf) for one, numbers in zip(done, seen, strict=True)]
     early = sum(broken < first for broken, first in ends) / len(done)
+    long = [bool(numbers) for one, numbers in zip(done, seen, strict=True) if one.queries > K]
     return (
         len(firsts) / len(done),
+        sum(long) / len(long) if long else None,
         sum(firsts) / len(firsts) if firsts else None,
         total / sum(map(len, seen)) if firsts else None,
         early if counts_broken else None,

@@ -51,6 +51,13 @@ def test_a_png_spans_the_range_of_the_model(x, low, high):
     assert torch.equal(read(["data:image/png;base64," + b64(png(x[0]))]), (x[:1] * 255).round() / 255)
 
 
+def test_all_levels_are_those_of_eight_bit_data():
+    levels = torch.arange(256.0).reshape(1, 16, 16)
+    got = read([b64(png(levels / 255))], shape=(1, 16, 16))[0]
+    assert torch.equal(got, levels / 255)
+    assert torch.equal(read([b64(png(levels / 255))], shape=(1, 16, 16), domain=Domain(0.0, 255.0))[0], levels)
+
+
 def test_a_grey_png_has_one_channel():
     grey = torch.linspace(0, 1, 6).reshape(1, 2, 3)
     assert torch.equal(read([b64(png(grey))], shape=(1, 2, 3))[0], (grey * 255).round() / 255)

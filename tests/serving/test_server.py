@@ -1,8 +1,11 @@
 """A real server on a real socket: what it answers, refuses, counts and breaks."""
 
 import socket
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import httpx2
@@ -294,6 +297,8 @@ def test_it_ends_and_frees_its_port(model, x):
         ({"bytes": 0}, "at least 1 byte"),
         ({"decimals": 99}, "decimals"),
         ({"token": ""}, "token is empty"),
+        ({"token": "a b"}, "doesn't carry"),
+        ({"token": "ü"}, "doesn't carry"),
         ({"text": True, "defence": Defence(lambda: None)}, "reads texts"),
     ],
 )
@@ -305,3 +310,34 @@ def test_impossible_settings(settings, said):
 def test_an_unknown_reply():
     with pytest.raises(UsageError, match="no reply to a detection"):
         Defence(lambda: None, "shrug")
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "python_multipart"])
+def test_without_the_packages_it_says_what_to_install(model, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with (
+        pytest.raises(UsageError, match=rf"{package} is missing\): pip install robustly\[serve\]"),
+        served(Serving(model)),
+    ):
+        pass
+
+
+def test_many_at_once_are_each_told_their_own(client, model):
+    many = torch.rand(60, *SHAPE, generator=torch.Generator().manual_seed(3))
+    wanted = [model.ask(many[i : i + 1])[0].tolist() for i in range(60)]
+    with client(faults=Faults(fail=0.1, drop=0.1, half=0.1)) as at, ThreadPoolExecutor(12) as pool:
+
+        def ask(i):
+            for _ in range(40):
+                with suppress(httpx2.TransportError):
+                    answer = asked(at, [b64(npy(many[i]))])
+                    if answer.status_code == 200:
+                        return answer.json()["scores"][0]
+            return None
+
+        got = list(pool.map(ask, range(60)))
+        counts = at.get("/count").json()
+    assert got == wanted
+    assert (counts["distinct"], counts["unanswered"], counts["doubled"]) == (60, 0, 0)
+    assert counts["requests"] == 60 + sum(counts["faults"].values())
+    assert counts["most_open"] > 1

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 
-from robustly.core.errors import RunError
+from robustly.core.points import write_atomically
 from robustly.oracle.model import Access
 from robustly.serving.settings import Serving
 
@@ -40,14 +39,7 @@ def write_endpoint(path: Path, serving: Serving, url: str, token_env: str | None
     Raises:
         RunError: the disk refused.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(endpoint_text(serving, url, token_env), encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror or error}.") from error
+    write_atomically(path, endpoint_text(serving, url, token_env).encode())
 
 
 def _quoted(text: str) -> str:

@@ -181,10 +181,10 @@ def _picture(content: bytes, what: str, serving: Serving) -> Tensor:
 
 
 def scaled(pixels: np.ndarray, domain: Domain) -> Tensor:
-    """Pixels (H, W) or (H, W, 3), 8 or 16 bit, as float32 (C, H, W): low + (high - low) * (value / largest)."""
-    unit = torch.from_numpy(pixels.astype(np.float32)) / float(np.iinfo(pixels.dtype).max)
-    unit = unit[None] if unit.dim() == 2 else unit.permute(2, 0, 1).contiguous()
-    return domain.low + (domain.high - domain.low) * unit
+    """Pixels (H, W) or (H, W, 3), 8 or 16 bit, as float32 (C, H, W): low + (high - low) * value / largest, in float64."""
+    scale = float(np.iinfo(pixels.dtype).max) / (domain.high - domain.low)
+    x = torch.from_numpy(pixels.astype(np.float64) / scale + domain.low).float()
+    return x[None] if x.dim() == 2 else x.permute(2, 0, 1).contiguous()
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -36,8 +36,10 @@ class Guards:
         """Bool (B,): which of an account's queries are flagged."""
         if not isinstance(batch, Tensor):
             return torch.zeros(len(batch), dtype=torch.bool)
-        account = self.accounts.setdefault(name, Account(self.defence.watch()))
+        if name not in self.accounts:
+            self.accounts[name] = Account(self.defence.watch())
         self.accounts.move_to_end(name)
+        account = self.accounts[name]
         if len(self.accounts) > ACCOUNTS:
             self.accounts.popitem(last=False)
         return account.look(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -58,7 +59,7 @@ class Serving:
             raise UsageError(f"a request has at least 1 byte and 1 example, got {self.bytes} and {self.examples}.")
         if self.decimals is not None and not 0 <= self.decimals <= 17:
             raise UsageError(f"decimals is a whole number from 0 to 17, got {self.decimals}.")
-        if self.token == "":
-            raise UsageError("the token is empty; set it, or serve without one.")
+        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
+            raise UsageError("the token is empty or has signs that a header doesn't carry; use letters and digits.")
         if self.defence is not None and self.text:
             raise UsageError("the stateful defence measures distances of numbers, and this model reads texts.")
