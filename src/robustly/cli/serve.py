@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from robustly.serving.settings import Defence, Serving
 
 WHERE = Group("Where", sort_key=2)
-TOLD = Group("What it tells", sort_key=4)
-FAULTS = Group("Faults, as shares of the requests", sort_key=5)
-DEFENCE = Group("Defence", sort_key=6)
+TOLD = Group("What it tells", sort_key=3.2)
+FAULTS = Group("Faults, as shares of the requests", sort_key=3.3)
+DEFENCE = Group("Defence", sort_key=3.4)
 
 
 def serve(
