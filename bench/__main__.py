@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.bars import Outcome, machine, printed
 
-NAMES = ("pgd", "minnorm", "autoattack", "deep", "blackbox")
+NAMES = ("pgd", "minnorm", "autoattack", "deep", "blackbox", "stateful", "endpoint")
 
 
 def main() -> int:

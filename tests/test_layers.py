@@ -18,7 +18,9 @@ LAYERS = {
     "attacks": 4,
     "certify": 4,
     "soundness": 4,
+    "defend": 4,
     "auditing": 5,
+    "serving": 5,
     "report": 6,
     "cli": 7,
 }
@@ -78,7 +80,7 @@ def test_imports_go_down(path):
             assert LAYERS[other] < LAYERS[own], f"{name} (layer {LAYERS[own]}) imports {other} (layer {LAYERS[other]})"
 
 
-@pytest.mark.parametrize("folder", ["attacks", "certify", "soundness"])
+@pytest.mark.parametrize("folder", ["attacks", "certify", "soundness", "defend"])
 def test_rooms_of_layer_four_do_not_open_each_other(folder):
     for path in (PACKAGE / folder).rglob("*.py"):
         others = {other for other, _ in imported(path)} - {folder}

@@ -13,6 +13,7 @@ from robustly.cli.listing import listing
 from robustly.cli.plan import plan
 from robustly.cli.replay import replay
 from robustly.cli.report import report
+from robustly.cli.serve import serve
 from robustly.cli.show import show
 from robustly.cli.transfer import transfer
 
@@ -36,6 +37,11 @@ EXAMPLES = {
     ),
     compare: ("runs/fashion_plain-fashion-linf-0.1 \\\n    runs/fashion_adversarial-fashion-linf-0.1",),
     replay: ("runs/fashion_adversarial-fashion-linf-0.1 7",),
+    serve: (
+        "zoo:fashion_adversarial",
+        "zoo:fashion_plain --label-only --write-endpoint endpoint.toml",
+        "net.py:build --data test.npz --stateful-defence",
+    ),
     listing: ("attacks", "zoo"),
 }
 """Of each command, what may follow its name. Run folders are those that the first example of audit makes."""
@@ -49,6 +55,7 @@ NAMES = {
     show: "show",
     compare: "compare",
     replay: "replay",
+    serve: "serve",
     listing: "list",
 }
 
