@@ -242,6 +242,48 @@ def _runner_up(scores: Tensor, y: Tensor) -> Tensor:
     return scores.scatter(1, y[:, None], -math.inf).argmax(1)
 
 
+def art_simba(basis: str) -> Run:
+    """SimBA of ART, which wants probabilities and labels as one-hot rows; it asks both sides of every direction."""
+    settings = art_run("SimBA", lambda j: {"attack": basis, "max_iter": j["steps"] // 2, "batch_size": 1})
+
+    def run(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
+        probable = nn.Sequential(net, nn.Softmax(1))
+        return settings(probable, x, nn.functional.one_hot(y, _scores(net, x[:1]).shape[1]), job)
+
+    return run
+
+
+def foolbox_genattack(net: nn.Module, x: Tensor, y: Tensor, job: Told) -> Tensor:
+    """GenAttack of Foolbox, which is targeted: at the likeliest wrong label. It asks its fittest anew in each generation."""
+    import foolbox
+
+    model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
+    wanted = foolbox.criteria.TargetedMisclassification(_runner_up(_scores(net, x), y))
+    attack = foolbox.attacks.GenAttack(**{"steps": job["steps"] // 10, "population": 10} | job["options"])
+    return attack(model, x, wanted, epsilons=job["eps"])[1]
+
+
+def _zoo_art(job: Told) -> Told:
+    """64 coordinates a move, which ART asks two points each, and then the image; more than one image at once fails."""
+    whole = {"use_resize": False, "use_importance": False, "binary_search_steps": 1, "batch_size": 1}
+    return {"max_iter": max(1, job["steps"] // 129), "nb_parallel": 64} | whole
+
+
+def _pixle(job: Told) -> Told:
+    return {"restarts": max(1, job["steps"] // 10), "max_iterations": 10}
+
+
+def _one_pixel(job: Told) -> Told:
+    """Generations of 50, the first before the steps."""
+    return {"pixels": int(job["eps"]), "popsize": 50, "steps": max(1, job["steps"] // 50 - 1)}
+
+
+def _spsa(job: Told) -> Told:
+    """Steps of 64 pairs."""
+    rounds = {"nb_sample": 64, "nb_iter": max(1, job["steps"] // 128)}
+    return {"eps": job["eps"], "lr": job["size"] * job["eps"], "max_batch_size": 64} | rounds
+
+
 def _steps(job: Told) -> Told:
     return {"steps": job["steps"]}
 
@@ -381,6 +423,20 @@ ATTACKS |= {
     ("adv-lib", "vfga", "l0"): advlib_run("vfga", lambda j: {"max_iter": j["steps"], "targeted": False}),
     ("torchattacks", "sparsefool", "l0"): torchattacks_run("SparseFool", _steps),
     ("torchattacks", "jsma", "l0"): torchattacks_jsma,
+    ("torchattacks", "pixle", "l0"): torchattacks_run("Pixle", _pixle),
+    ("torchattacks", "one_pixel", "l0"): torchattacks_run("OnePixel", _one_pixel),
+    ("torchattacks", "spsa", "linf"): torchattacks_run("SPSA", _spsa),
+    ("Foolbox", "genattack", "linf"): foolbox_genattack,
+    ("ART", "simba", "l2"): art_simba("px"),
+    ("ART", "simba_dct", "l2"): art_simba("dct"),
+    ("ART", "zoo", "l2"): art_run("ZooAttack", _zoo_art),
+    ("ART", "square", "linf"): art_run(
+        "SquareAttack", lambda j: {"eps": j["eps"], "max_iter": j["steps"], "norm": ORDER[j["norm"]], "p_init": 0.8}
+    ),
+    ("ART", "one_pixel", "l0"): art_run(
+        "PixelAttack",
+        lambda j: {"th": int(j["eps"]), "es": 1, "max_iter": max(1, j["steps"] // 400 - 1), "batch_size": None},
+    ),
     ("ART", "jsma", "l0"): art_run(
         "SaliencyMapMethod", lambda j: {"theta": 1.0, "gamma": min(1.0, 2 * j["steps"] / j["pixels"])}, runner_up=True
     ),

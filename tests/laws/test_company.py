@@ -14,7 +14,7 @@ from .cases import OF_IMAGES, key_of, problem, small_attack
 from .test_attacks import PAIRS
 
 SHARES = torch.tensor([0.02, 1.0, 0.1, 0.5, 0.05, 2.0, 0.3, 0.01, 0.7])
-NUMBERS = ("hit", "firm", "odd", "forward", "backward", "flat", "distance", "best_margin")
+NUMBERS = ("hit", "firm", "odd", "forward", "backward", "flat", "distance", "best_margin", "first")
 
 
 def sized(threat, index):

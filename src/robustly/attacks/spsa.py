@@ -16,7 +16,7 @@ from robustly.threats.l2 import L2Ball
 def spsa(
     queries: int = 5000,
     samples: int = 128,
-    size: float = 0.1,
+    size: float = 0.3,
     delta: float = 0.01,
     loss: Loss = margin,
     start: Start = uniform,
@@ -30,7 +30,7 @@ def spsa(
     Args:
         queries: points asked an example.
         samples: of one estimate; the paper has 256 to 8192.
-        size: the first step, as a fraction of eps.
+        size: the first step, as a fraction of eps; the paper has 0.01 for an eps of 8/255.
         delta: how far samples are from the point in each coordinate, in widths of the domain.
         loss: what must rise.
         start: where to begin.

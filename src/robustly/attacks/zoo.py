@@ -38,9 +38,9 @@ def zoo(
     queries: int = 10000,
     width: int = 64,
     binary_steps: int = 3,
-    rate: float = 0.02,
+    rate: float = 0.1,
     confidence: float = 0.0,
-    initial_const: float = 1.0,
+    initial_const: float = 10.0,
 ) -> Attack:
     """Zeroth-order optimisation: minimise l2 distance plus a weight times the margin by coordinate-wise Adam.
 
