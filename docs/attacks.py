@@ -9,7 +9,14 @@ from robustly.auditing.plan import NAMES, load_plan
 from robustly.core.specs import Entry, entries
 
 PAGE = Path(__file__).parent / "attacks.md"
-KINDS = (("attack", "Attacks"), ("loss", "Losses"), ("start", "Starts"), ("certifier", "Certifiers"))
+KINDS = (
+    ("attack", "Attacks"),
+    ("view", "Views of transfer attacks"),
+    ("transform", "Transforms of their gradients and steps"),
+    ("loss", "Losses"),
+    ("start", "Starts"),
+    ("certifier", "Certifiers"),
+)
 SETS = {
     "Smooth": "every smooth set",
     "PerturbationSet": "every set",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robustly.adapters.ensemble import mean_gradients, mean_logits, mean_losses
     from robustly.adapters.straight import straight_through
+    from robustly.adapters.substitutes import Learnt, knockoff, substitute
     from robustly.attacks.apgd import apgd
     from robustly.attacks.cw import cw
     from robustly.attacks.diverse_views import difgsm, sinifgsm
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from robustly.attacks.noise import noise
     from robustly.attacks.pgd import bim, pgd
     from robustly.attacks.pifgsm import pifgsm
+    from robustly.attacks.prgf import prgf
+    from robustly.attacks.simba_ods import simba_ods
     from robustly.attacks.square import square
     from robustly.attacks.tifgsm import tifgsm
     from robustly.attacks.transfer_pgd import transfer_pgd
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from robustly.steps.patches import patches
     from robustly.steps.pool import Pool
     from robustly.steps.radius import least_radius
+    from robustly.steps.surrogates import from_surrogate
     from robustly.steps.transforms import momentum
     from robustly.steps.variance import variance
     from robustly.threats import (
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "robustly.adapters.ensemble": ("mean_gradients", "mean_logits", "mean_losses"),
     "robustly.adapters.straight": ("straight_through",),
+    "robustly.adapters.substitutes": ("Learnt", "knockoff", "substitute"),
     "robustly.attacks.apgd": ("apgd",),
     "robustly.attacks.cw": ("cw",),
     "robustly.attacks.diverse_views": ("difgsm", "sinifgsm"),
@@ -77,6 +82,8 @@ _HOMES = {
     "robustly.attacks.noise": ("noise",),
     "robustly.attacks.pgd": ("bim", "pgd"),
     "robustly.attacks.pifgsm": ("pifgsm",),
+    "robustly.attacks.prgf": ("prgf",),
+    "robustly.attacks.simba_ods": ("simba_ods",),
     "robustly.attacks.square": ("square",),
     "robustly.attacks.tifgsm": ("tifgsm",),
     "robustly.attacks.transfer_pgd": ("transfer_pgd",),
@@ -97,6 +104,7 @@ _HOMES = {
     "robustly.steps.patches": ("patches",),
     "robustly.steps.pool": ("Pool",),
     "robustly.steps.radius": ("least_radius",),
+    "robustly.steps.surrogates": ("from_surrogate",),
     "robustly.steps.transforms": ("momentum",),
     "robustly.steps.variance": ("variance",),
     "robustly.threats": (

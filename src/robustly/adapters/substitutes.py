@@ -91,18 +91,24 @@ def substitute(
     rng = torch.Generator().manual_seed(seed)
     labels = _labels(door.answers(x))
     width = _width(target)
-    for turn in range(rounds):
-        net, centre = _trained(x, _certain(labels, count), epochs, seed + turn, target)
-        model = _model(net, centre, target, count, f"substitute of {target.name}")
+    name, done = f"substitute of {target.name}", 0
+
+    def learnt() -> Model:
+        net, centre = _trained(x, _certain(labels, count), epochs, seed + done, target)
+        return _model(net, centre, target, count, name)
+
+    model = learnt()
+    for done in range(1, rounds):
         room = min(door.left, len(x))
-        if turn == rounds - 1 or not room:
-            break
+        if not room:
+            return Learnt(model, door.spent, _agreement(model, x, labels), done)
         chosen = torch.randperm(len(x), generator=rng)[:room].sort().values
-        step = size * width * (1 if turn % 2 == 0 else -1)
+        step = size * width * (1 if done % 2 else -1)
         fresh = x[chosen] + step * _slope(model, x[chosen], labels[chosen]).sign()
         fresh = fresh.clamp(target.domain.low, target.domain.high)
         x, labels = torch.cat((x, fresh)), torch.cat((labels, _labels(door.answers(fresh))))
-    return Learnt(model, door.spent, _agreement(model, x, labels), turn + 1)
+        model = learnt()
+    return Learnt(model, door.spent, _agreement(model, x, labels), rounds)
 
 
 def knockoff(

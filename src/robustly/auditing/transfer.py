@@ -210,6 +210,7 @@ def _facts(model: Model, source: Any) -> ModelFacts:
         classes=model.classes,
         device=str(model.device),
         source=source if isinstance(source, str) else None,
+        weights=None,
     )
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from robustly.cli import options
 
-KINDS = ("attacks", "certifiers", "losses", "starts", "plans", "threats", "zoo")
+KINDS = ("attacks", "certifiers", "losses", "starts", "views", "transforms", "plans", "threats", "zoo")
 ALIASES = {"models": "zoo"}
 
 THREATS = (
@@ -35,7 +35,8 @@ THREATS = (
 
 def listing(
     what: Annotated[
-        Literal["attacks", "certifiers", "losses", "starts", "plans", "threats", "zoo", "models"] | None,
+        Literal["attacks", "certifiers", "losses", "starts", "views", "transforms", "plans", "threats", "zoo", "models"]
+        | None,
         Parameter(help="One of them; all if left out. models is another word for zoo."),
     ] = None,
     /,
