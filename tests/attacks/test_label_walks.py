@@ -186,3 +186,37 @@ def test_rays_asks_corners_until_one_meets_the_goal():
     run(rays(4), Linf(math.inf), Model(call, Domain(0, 1), classes=2), x, torch.zeros(1, dtype=torch.int64))
     wanted = [[0] * 8, [0] * 4 + [1] * 4, [1] * 4 + [0] * 4, [0] * 2 + [1] * 6]
     assert torch.equal(torch.cat(asked), torch.tensor(wanted).float())
+
+
+def plain_rays(meets, x, queries):
+    """RayS for one input in [0, 1], as algorithms 1 to 3 of the paper and its authors' tolerance have it, one ray after
+    the other: the radius in linf, inf where none was found."""
+    way, best, asked, count = torch.ones(len(x)), math.inf, 0, len(x)
+    level = block = 0
+    while asked < queries:
+        size = math.ceil(count / 2**level)
+        start, end = block * size, min(count, (block + 1) * size)
+        ray = torch.cat((way[:start], -way[start:end], way[end:]))
+        asked += 1
+        if meets((x + best * ray).clamp(0, 1)):
+            low, high = 0.0, min(best, 1.0)
+            while high - low > 1e-3 / math.sqrt(count) and asked < queries:
+                middle, asked = (low + high) / 2, asked + 1
+                low, high = (low, middle) if meets((x + middle * ray).clamp(0, 1)) else (middle, high)
+            if high < best and high - low <= 1e-3 / math.sqrt(count):
+                way, best = ray, high
+        block += 1
+        if block == 2**level or end == count:
+            level, block = level + 1, 0
+    return best
+
+
+@pytest.mark.parametrize("queries", [30, 100, 400])
+def test_rays_is_the_plain_search_of_the_paper(queries):
+    problem = small((13,), 5)
+    ledger = problem.run(rays(queries), Linf(math.inf), press_on=True)
+    for i, (x, label) in enumerate(zip(problem.x, problem.y, strict=True)):
+        wanted = plain_rays(lambda z, label=label: problem.model.ask(z[None]).argmax(1)[0] != label, x, queries)
+        if math.isfinite(wanted):  # the ledger has the last bisection too, where the budget ended in it
+            assert ledger.distance[i] <= wanted * (1 + 1e-5)
+            assert ledger.distance[i] > 0.9 * wanted or queries < 400

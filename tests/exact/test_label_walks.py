@@ -15,11 +15,11 @@ from robustly.steps import in_turn
 MODELS = {"half-space": lambda: binary(count=16, room=1.5), "sphere": lambda: sphere(count=24, room=6.0)}
 CASES = [  # attack, norm, model, the worst and the median ratio to the optimum allowed
     (hopskipjump(1000), "l2", "half-space", 1.1, 1.03),
-    (hopskipjump(1000), "l2", "sphere", 1.1, 1.03),
+    (hopskipjump(1000), "l2", "sphere", 1.05, 1.01),
     (hopskipjump(1000), "linf", "half-space", 1.3, 1.1),
     (boundary(1000), "l2", "half-space", 1.1, 1.03),
-    (boundary(1000), "l2", "sphere", 1.1, 1.03),
-    (rays(1000), "linf", "half-space", 1.01, 1.01),
+    (boundary(1000), "l2", "sphere", 1.05, 1.01),
+    (rays(1000), "linf", "half-space", 1.03, 1.01),
 ]
 
 
@@ -47,7 +47,7 @@ def test_the_distance_is_within_a_factor_of_the_optimum(attack, norm, name, wors
     assert ratio.median() < middle
     assert ratio.min() > 1 - 1e-5
     few = attacked(known, in_turn(given, _short(attack)), norm, torch.inf, True)
-    assert (few.distance / known.distance[norm]).median() > 1.2 * middle
+    assert (few.distance / known.distance[norm]).median() > 1.1 * middle
 
 
 def _short(attack):

@@ -37,6 +37,7 @@ DRAWS_NOTHING = (
     "fgsm", "bim", "mifgsm", "nifgsm", "cw", "cw_l0", "cw_linf", "sweep", "jsma", "sigma_zero", "sparsefool", "alma", "ddn",
     "deepfool", "superdeepfool", "ead", "fmn", "pdpgd", "trust_region", "closing_in", "fab", "fab_t", "brendel_bethge",
     "pifgsm", "tifgsm", "sinifgsm", "transfer_pgd",
+    "rays",
 )  # fmt: skip
 """Attacks without chance at the small settings of the laws."""
 

@@ -79,8 +79,8 @@ def boundary(
         spent = purse(case, queries)
         z, found = foothold(case._replace(key=fold(case.key, 0)), space, min(tries, queries), pool)
         z = to_border(case, space.x, z, TO_BORDER, left(case, spent), where=found)
-        sizes = (torch.full_like(spent, size, dtype=z.dtype) for size in (aside, inward))
-        walk, key = Walk(z, *sizes, spent), case.key
+        one, key = z.new_ones(len(z)), case.key
+        walk = Walk(z, aside * one, inward * one, spent)
         for index in range(queries):
             rows = (found & (left(case, walk.purse) > 0) & (l2_size(walk.z - space.x) > 0)).nonzero().squeeze(1)
             if not len(rows):
