@@ -18,6 +18,7 @@ from .test_attacks import PAIRS
 
 LEAST = {
     "steps": 1, "binary_steps": 1, "queries": 1, "tries": 1, "width": 2, "targets": 1, "times": 1, "abreast": 1, "inner_steps": 1,
+    "directions": 1,
 }  # fmt: skip
 NOT_EVERYWHERE = {"wider"}
 """Counts that only some sets allow; tests/attacks/test_apgd.py has this one."""
