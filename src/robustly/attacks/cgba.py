@@ -15,7 +15,7 @@ from robustly.steps.border_normal import border_normal
 from robustly.steps.brackets import Bracket, Curve, bisect, until
 from robustly.steps.circles import aside, on_circle
 from robustly.steps.footholds import to_border
-from robustly.steps.low_frequency import factor, frame, low
+from robustly.steps.low_frequency import coefficients, factor, low
 from robustly.steps.outset import fitted, going, set_out
 from robustly.steps.radii import unit
 from robustly.steps.sizes import l2_size
@@ -77,8 +77,6 @@ def cgba(
     def attack(case: Case) -> None:
         space = room(case, "cgba", (L2Ball,))
         case, space, z, purse = set_out(case, space, queries, tries, pool, tolerance)
-        wave = frame(tuple(space.x.shape[1:]))
-        coefficients = wave[0] * math.ceil(wave[1] / reduce) * math.ceil(wave[2] / reduce)
         index = 0
         while True:
             case, (space, z), purse = going(case, (space, z), purse, l2_size(z - space.x) > 0)
@@ -86,7 +84,9 @@ def cgba(
                 return
             index += 1
             counts = left(case, purse).clamp_max(int(directions * index**0.5))
-            far = torch.full_like(z.flatten(1)[:, 0], size * space.width * math.sqrt(coefficients))
+            far = torch.full_like(
+                z.flatten(1)[:, 0], size * space.width * coefficients(tuple(z.shape[1:]), reduce) ** 0.5
+            )
             normal = border_normal(case._replace(key=fold(case.key, index)), space, z, far, counts, draw)
             turn = _semicircle if case.goal.target is None else _halving
             z = turn(case, space, z, normal, tolerance, purse)

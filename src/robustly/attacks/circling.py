@@ -25,6 +25,10 @@ from robustly.steps.walk import positive
 from robustly.steps.widths import Room, room
 from robustly.threats.l2 import L2Ball
 
+COARSE = (
+    2,
+    7,
+)  # the last of the estimates in 1 / reduce of the frequencies, and of those in twice as many; then in all
 FIRST = 0.3  # the angle that the first plane is expected to give
 WIDER = 1.5  # the first angle tried, as a multiple of that of the planes before; then twice as much, and so on
 LEAST, MOST = 1e-3, 0.6  # of the first angle tried
@@ -46,19 +50,21 @@ def circling(
     queries: int = 5000,
     directions: int = 100,
     size: float = 0.01,
-    reduce: float = 1.0,
+    reduce: float = 4.0,
     tries: int = 100,
     pool: Tensor | None = None,
 ) -> Attack:
     """CGBA's step: the border again on the circle through the input and the point, in the plane of a normal; estimated better.
 
-    What differs from `cgba`: (1) directions are asked at right angles to the change that the walk is at. What is left to
-    learn of the normal lies there, and the nearer the point is to the nearest one of a flat border, the more the change's
-    own part would decide the answers alone. (2) Numbers at a bound of their range are left out of the directions: they got
-    there because the border calls for more, so all of them would pull the answers one way. Each eighth estimate has them
-    in again. (3) The directions of an
-    estimate are at right angles to each other. (4) They are asked at a share of the distance. (5) The side of the circle
-    has no part that leads out of the bounds. (6) The angle is looked for from what planes gave lately, not from 45 degrees.
+    What differs from `cgba`:
+    1. Directions are asked at right angles to the change that the walk is at. What is left to learn of the normal lies
+       there; the nearer the point is to the nearest one of a flat border, the more the change's own part would decide.
+    2. Numbers at a bound of their range are left out of the directions: they got there because the border calls for more,
+       so all of them would pull the answers one way. Each eighth estimate has them in again.
+    3. The directions of an estimate are at right angles to each other, and asked at a share of the distance.
+    4. The first of them are smooth in images: far away little of the normal is needed, and low frequencies give that soon.
+    5. The circle's plane doesn't lead out of the bounds.
+    6. The angle is looked for from what planes gave lately, not from 45 degrees.
 
     The walk starts at the point that the ledger already has, else at one of `pool`, else at a random point; examples for
     which none was found are not asked further. It is in the domain, whatever eps is: least distances are found with
@@ -68,7 +74,7 @@ def circling(
         queries: hard bound on the points asked an example, those of the start included.
         directions: asked for each normal.
         size: how far they are asked, as a share of the distance; the bisections are 1000 times finer.
-        reduce: directions have the lowest 1 / reduce of the frequencies, down and across; 1 for all.
+        reduce: the first directions have the lowest 1 / reduce of an image's frequencies, down and across; 1 for all.
         tries: most points asked for a start.
         pool: other examples to start from, (P, ...).
 
@@ -80,7 +86,7 @@ def circling(
         if value < 1:
             raise UsageError(f"{what} must be at least 1, got {value}.")
     fine = positive(size, "size") / 1000
-    draw = low(factor(reduce), crossing)
+    draws = [low(each, crossing) for each in (factor(reduce), max(1.0, reduce / 2), 1.0)]
 
     def attack(case: Case) -> None:
         space = room(case, "circling", (L2Ball,))
@@ -93,9 +99,9 @@ def circling(
                 return
             index += 1
             asked = left(case, purse).clamp_max(directions)
-            normal = _normal(
-                case._replace(key=fold(case.key, index)), space, walk.z, size * far, asked, draw, index % AGAIN == 0
-            )
+            draw = draws[(index > COARSE[0]) + (index > COARSE[1])]
+            keyed = case._replace(key=fold(case.key, index))
+            normal = _normal(keyed, space, walk.z, size * far, asked, draw, index % AGAIN == 0)
             walk = _turned(case, space, walk, normal, fine, purse)
 
     return attack

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -14,7 +12,7 @@ from robustly.core.specs import spec
 from robustly.steps import Attack, Case
 from robustly.steps.border_normal import border_normal
 from robustly.steps.brackets import Bracket, bisect, until
-from robustly.steps.low_frequency import factor, low
+from robustly.steps.low_frequency import coefficients, factor, low
 from robustly.steps.outset import going, set_out
 from robustly.steps.radii import unit
 from robustly.steps.spending import left
@@ -90,7 +88,9 @@ def geoda(
                 return
             asked = left(case, purse).clamp_max(plan[min(index, len(plan) - 1)])
             index += 1
-            far = torch.full_like(total.flatten(1)[:, 0], size * space.width * math.sqrt(z[0].numel()) / reduce)
+            far = torch.full_like(
+                total.flatten(1)[:, 0], size * space.width * coefficients(tuple(z.shape[1:]), reduce) ** 0.5
+            )
             normal = border_normal(case._replace(key=fold(case.key, index)), space, z, far, asked, draw)
             total = total + normal
             z = _along(case, space, z, unit(total), tolerance, purse)

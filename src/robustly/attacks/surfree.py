@@ -67,7 +67,7 @@ def surfree(
 
     Args:
         queries: hard bound on the points asked an example, those of the start included.
-        share: of the frequencies, the lowest ones, that directions are made of.
+        share: of an image's frequencies, the lowest ones, that directions are made of; other inputs have them of all.
         angle: the first of the largest angles, in degrees.
         directions: how many of the last ones a new one is at right angles to.
         tolerance: of the bisection of the angle, in 1 - cos of it.
@@ -90,10 +90,16 @@ def surfree(
     def attack(case: Case) -> None:
         space = room(case, "surfree", (L2Ball,))
         case, space, z, purse = set_out(case, space, queries, tries, pool, 1e-3)
-        low = lowest(*frame(tuple(space.x.shape[1:])), share).to(z)
+        shape = tuple(space.x.shape[1:])
+        low = lowest(*frame(shape), share if len(shape) == 3 else 1.0).to(z)
         most = min(directions, int(low.sum()) // 2)
         kept = z.new_zeros(len(z), most, *z.shape[1:])
-        walk = Walk(z, z.new_full((len(z),), math.radians(angle)), kept, waves((space.x - case.oracle.model.domain.low) / space.width, low))
+        walk = Walk(
+            z,
+            z.new_full((len(z),), math.radians(angle)),
+            kept,
+            waves((space.x - case.oracle.model.domain.low) / space.width, low),
+        )
         index = 0
         while True:
             case, (space, walk), purse = going(case, (space, walk), purse, l2_size(walk.z - space.x) > 0)

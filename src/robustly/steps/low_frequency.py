@@ -1,6 +1,6 @@
 """Images as sums of cosines (the DCT-II), and random directions that have low frequencies alone.
 
-An input of shape (C, H, W) is an image; any other shape is a line of numbers. The transforms are sums over frequencies in a
+An input of shape (C, H, W) is an image; numbers of any other shape have no frequencies to speak of. The transforms are sums over frequencies in a
 fixed order, not matrix products, so that an example has the same bits in any batch.
 """
 
@@ -20,7 +20,7 @@ MOST = 4096  # coefficients up to which directions are made orthogonal: their ta
 
 
 def frame(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The shape of one input as an image (C, H, W)."""
+    """The shape of one input as an image (C, H, W), which other inputs are of one line."""
     return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 1, math.prod(shape))
 
 
@@ -48,16 +48,24 @@ def spectrum_of(image: Tensor, h: int, w: int) -> Tensor:
 
 
 def low(reduce: float, draw: Draw = bell) -> Draw:
-    """Noise drawn for the lowest 1 / reduce of the frequencies, down and across; reduce = 1: for every number."""
+    """Noise drawn for the lowest 1 / reduce of an image's frequencies, down and across; for every number where that is 1,
+    and in inputs that are no images."""
 
     def drawn(key: Tensor, shape: tuple[int, ...]) -> Tensor:
-        if reduce == 1:
+        if reduce == 1 or len(shape) != 4:
             return draw(key, shape)
-        channels, height, width = frame(shape[1:])
+        channels, height, width = shape[1:]
         h, w = (math.ceil(side / reduce) for side in (height, width))
         return image_of(draw(key, (shape[0], channels, h, w)), height, width).reshape(len(key), *shape)
 
     return drawn
+
+
+def coefficients(shape: tuple[int, ...], reduce: float) -> int:
+    """How many numbers `low` draws for one direction in inputs of that shape."""
+    if len(shape) != 3:
+        return math.prod(shape)
+    return shape[0] * math.ceil(shape[1] / reduce) * math.ceil(shape[2] / reduce)
 
 
 def crossing(key: Tensor, shape: tuple[int, ...]) -> Tensor:
