@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.bars import Outcome, machine, printed
 
-NAMES = ("pgd", "minnorm", "autoattack")
+NAMES = ("pgd", "minnorm", "autoattack", "speed")
 
 
 def main() -> int:
