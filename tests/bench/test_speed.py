@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from bench.speed import Calls, alternating, ratio, traced
+
 from robustly.goals import Goal
 from robustly.losses import cross_entropy
 from robustly.oracle import Model, Oracle

@@ -190,9 +190,9 @@ def _problem(run: Run, stage: PlanStage, eps: float, before: int) -> Problem:
     searched = (problem.exact or problem.model) if stage.original else problem.search
     if searched is problem.model or stage.kind == "certify":
         return _searching(problem, problem.model)
-    stages = [k for k, s in enumerate(run.stages) if s.original == stage.original]  # those of the same twin
-    batches = [b for b in run.done.values() if b.stage // 2 in stages and _earlier(run, b, eps, before)]
-    known = [f for known in run.known.values() for f in known if f.outcome == "broken" and f.stage // 2 in stages]
+    others = [k for k, s in enumerate(run.stages) if s.original != stage.original]  # not on the same twin
+    batches = [b for b in run.done.values() if b.stage // 2 not in others and _earlier(run, b, eps, before)]
+    known = [f for known in run.known.values() for f in known if f.outcome == "broken" and f.stage // 2 not in others]
     missed, finds = sum(b.judged_misses for b in batches), sum(_earlier(run, f, eps, before) for f in known)
     if missed >= MISSES and missed > MISSED * (finds + missed):
         told = f"the fast twin was dropped: {missed} of its finds were not confirmed by the judge, {finds} were"
