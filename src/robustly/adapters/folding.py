@@ -47,9 +47,12 @@ def folded(module: nn.Module) -> nn.Module:
     weights stay as they are, and so does everything in training mode.
     """
     uses = Counter(id(part) for _, part in module.named_modules(remove_duplicate=False))
-    pairs = [(first, norm) for first, norm in _pairs(module) if _plain(first, uses) and _plain(norm, uses)]
-    fused = {id(norm): nn.Identity() for _, norm in pairs}
-    fused |= {id(conv): nn.utils.fuse_conv_bn_eval(conv, norm) for conv, norm in pairs}
+    fused: dict[int, nn.Module] = {}
+    for conv, norm in list(_pairs(module)):
+        if _plain(conv, uses) and _plain(norm, uses):
+            assert isinstance(conv, CONVOLUTIONS)
+            assert isinstance(norm, NORMS)
+            fused |= {id(conv): nn.utils.fuse_conv_bn_eval(conv, norm), id(norm): nn.Identity()}
     for parent in list(module.modules()):
         for name, part in parent.named_children():
             if id(part) in fused:
