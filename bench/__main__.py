@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.bars import Outcome, machine, printed
 
-NAMES = ("pgd", "minnorm", "autoattack", "deep", "blackbox", "stateful", "endpoint")
+NAMES = ("pgd", "minnorm", "autoattack", "deep", "speed", "twins", "blackbox", "stateful", "endpoint")
 
 
 def main() -> int:
@@ -30,7 +30,9 @@ def main() -> int:
     parser.add_argument("--norm", choices=("linf", "l2", "l1", "l0"), help="only this norm (minnorm)")
     parser.add_argument("--missing", action="store_true", default=None, help="run peers without a record (minnorm)")
     parser.add_argument("--again", action="store_true", default=None, help="run all the peers anew (minnorm)")
-    parser.add_argument("--slow", action="store_true", default=None, help="run the slow peers too (minnorm)")
+    parser.add_argument(
+        "--slow", action="store_true", default=None, help="run the slow peers too (minnorm); compile too (twins)"
+    )
     parser.add_argument("--plan", help="the plan that is compared (autoattack: fast)")
     parser.add_argument("--seconds", action="store_true", default=None, help="compare times too (autoattack)")
     parser.add_argument("--json", type=Path, help="write the outcome as a record")

@@ -112,3 +112,103 @@ def test_misses_of_later_stages_and_sizes_are_not_looked_at():
     assert running._problem(run, stages[0], 0.1, before=3).search is model
     run.done = {key: b for key, b in done.items() if b.stage == running.CROSS_CHECK}
     assert running._problem(run, stages[0], 0.1, before=2 * running.CROSS_CHECK) is problem
+
+
+def normed(count: int):
+    """A small network with batch norms between its convolutions, where twins answer nearly the same."""
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4)
+    net = nn.Sequential(conv, norm, nn.ReLU(), nn.Flatten(), nn.Linear(4 * 13 * 13, 10)).eval()
+    x, _, _ = images("fashion")
+    model = load_model(net, range=(0.0, 1.0), classes=10)
+    return model, x[:count], model.ask(x[:count]).argmax(1)
+
+
+def paced(monkeypatch, seconds: dict[str, float]) -> None:
+    """Times of each model by the kind in its name; the original's is 1."""
+
+    def timed(model, z):
+        return next((s for kind, s in seconds.items() if f"({kind} twin)" in model.name), 1.0)
+
+    monkeypatch.setattr(searching, "_timed", timed)
+    monkeypatch.setattr(searching, "AGREES", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "twin", "exact"),
+    [
+        ({"folded": 0.7, "channels-last": 0.6, "bf16": 0.3}, "bf16", "channels-last"),
+        ({"folded": 0.5, "channels-last": 0.6, "bf16": 0.9}, "folded", "folded"),
+        ({"folded": 0.9, "channels-last": 0.95, "bf16": 0.5}, "bf16", None),
+        ({"folded": 0.9, "channels-last": 0.9, "bf16": 0.9}, None, None),
+    ],
+)
+def test_the_quickest_is_chosen_and_the_quickest_of_full_precision(monkeypatch, seconds, twin, exact):
+    paced(monkeypatch, seconds)
+    model, x, _ = normed(64)
+    trial = tried(model, x, 1000)
+    assert (trial.twin, trial.exact) == (twin, exact)
+    assert ("the nearest on the" in trial.note) == (exact is not None and exact != twin)
+
+
+def test_a_network_without_batch_norms_has_no_folded_rival():
+    model, x, _ = zoo(64)
+    assert "folded" not in tried(model, x, 1000).note
+
+
+def test_stages_on_the_nearest_run_on_the_twin_of_full_precision(monkeypatch):
+    monkeypatch.setattr(searching, "ENOUGH", 1)
+    paced(monkeypatch, {"folded": 0.5, "channels-last": 0.6, "bf16": 0.3})
+    model, x, y = normed(40)
+    asked: dict[str, int] = {}
+
+    def counting(model, kind):
+        twin = auditing_twin(model, kind)
+
+        def call(z: Tensor) -> Tensor:
+            asked[kind] = asked.get(kind, 0) + len(z)
+            return twin.call(z)
+
+        return replace(twin, call=call)
+
+    auditing_twin = auditing.fast_twin
+    monkeypatch.setattr(auditing, "fast_twin", counting)
+    near = '[[stage]]\nattack = "apgd"\nsteps = 6\nloss = "dlr"\noriginal = true\n'
+    record = audit(model, (x, y), "linf:0.02", read_plan(SHORT + near, "own"))
+    first, second = (s for s in record.stages if s.kind == "attack")
+    assert set(asked) == {"bf16", "folded"}
+    assert asked["bf16"] <= first.forward
+    assert 0 < asked["folded"] <= second.forward
+    own = audit(model, (x, y), "linf:0.02", read_plan(SHORT + near, "own"), twin="none")
+    assert record.summary.broken == own.summary.broken > 0
+
+
+def test_a_twin_asked_for_by_name_is_used_throughout_if_it_has_full_precision():
+    model, x, y = normed(20)
+    near = read_plan(SHORT.replace("auto", "none") + "original = true\n", "own")
+    seen = {"own": 0}
+
+    def call(z: Tensor) -> Tensor:
+        seen["own"] += len(z) if z.requires_grad else 0
+        return model.call(z)
+
+    spent = {}
+    for kind in ("folded", "bf16"):
+        seen["own"] = 0
+        audit(replace(model, call=call), (x, y), "linf:0.02", near, twin=kind)
+        spent[kind] = seen["own"]
+    assert spent["folded"] < spent["bf16"]
+
+
+def test_misses_of_one_twin_do_not_drop_the_other():
+    model, x, y = zoo(4)
+    exact = replace(model)
+    problem = Problem(model, replace(model), x, y, ("a", "b", "c", "d"), Linf(0.1), 0, False, exact)
+    stages = read_plan(SHORT + '[[stage]]\nattack = "pgd"\noriginal = true\n[[stage]]\nattack = "pgd"\n', "own").stages
+    done = {(0.1, 0, 0): Batch(0.1, 0, 0, 4, 0, 0, 0.0, 2 * running.MISSES)}
+    run = running.Run(problem, stages, (0.1,), Store(None), 4, running.Limits(), done=done)
+    assert running._problem(run, stages[1], 0.1, before=2).search is exact
+    assert running._problem(run, stages[2], 0.1, before=4).search is model
+    run.done = {(0.1, 2, 0): done[0.1, 0, 0]._replace(stage=2)}
+    assert running._problem(run, stages[1], 0.1, before=4).search is model
+    assert running._problem(run, stages[2], 0.1, before=4) is problem

@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from robustly.adapters.folding import folded
 from robustly.core.errors import UsageError, nearest
 from robustly.oracle import Model
 
 KINDS: dict[str, str] = {
-    "channels-last": "the same network with its convolutions folded with batch norm and its memory laid out channels last",
+    "folded": "the same network, its batch norms folded into convolutions or made plain multiplications",
+    "channels-last": "the same, its memory laid out channels last",
     "bf16": "the same, computed in bfloat16",
 }
+EXACT = ("folded", "channels-last")
+"""Kinds that compute in the original's precision: their answers differ in the last bits, as between batch sizes."""
 
 
 def fast_twin(model: Model, kind: str) -> Model:
@@ -30,35 +33,28 @@ def fast_twin(model: Model, kind: str) -> Model:
     if model.module is None:
         raise UsageError(f"no twin of {model.name}: there is no torch network behind it. Leave the twin out.")
     twin = folded(copy.deepcopy(model.module)).requires_grad_(False)
-    twin = twin.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    layout = torch.contiguous_format if kind == "folded" else torch.channels_last
+    twin = twin.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     dtype = torch.bfloat16 if kind == "bf16" else next((p.dtype for p in twin.parameters()), torch.float32)
     if kind == "bf16":
         twin = twin.to(torch.bfloat16)
     numbers = (
         4 * model.numbers if kind == "bf16" else model.numbers
     )  # its calls cost more to begin, its numbers less room
-    return replace(model, call=_call(twin, dtype), module=None, numbers=numbers, name=f"{model.name} ({kind} twin)")
+    call = _call(twin, dtype, layout)
+    return replace(model, call=call, module=None, numbers=numbers, name=f"{model.name} ({kind} twin)")
 
 
-def folded(module: nn.Module) -> nn.Module:
-    """The module with each batch norm that directly follows a convolution in a Sequential folded into it."""
-    for parent in module.modules():
-        if not isinstance(parent, nn.Sequential):
-            continue
-        names = list(parent._modules)
-        for first, second in pairwise(names):
-            conv, norm = parent._modules[first], parent._modules[second]
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
-                parent._modules[first] = nn.utils.fuse_conv_bn_eval(conv, norm)
-                parent._modules[second] = nn.Identity()
-    return module
+def foldable(model: Model) -> bool:
+    """Does the network have batch norms, so that the folded twin is another network than the original?"""
+    return model.module is not None and any("BatchNorm" in type(part).__name__ for part in model.module.modules())
 
 
-def _call(twin: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+def _call(twin: nn.Module, dtype: torch.dtype, layout: torch.memory_format) -> Callable[[Tensor], Tensor]:
     def call(z: Tensor) -> Tensor:
         z = z.to(dtype)
         if z.dim() == 4:
-            z = z.contiguous(memory_format=torch.channels_last)
+            z = z.contiguous(memory_format=layout)
         out = twin(z)
         return getattr(out, "logits", out).float()
 

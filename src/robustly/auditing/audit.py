@@ -17,7 +17,7 @@ from torch import Tensor
 from robustly.adapters.border import check_eps, check_pair, in_range, shielded
 from robustly.adapters.data import Data, load_data
 from robustly.adapters.models import load_model
-from robustly.adapters.twin import fast_twin
+from robustly.adapters.twin import EXACT, fast_twin
 from robustly.auditing import summarise
 from robustly.auditing.plan import Plan, fitting, load_plan, with_surrogates
 from robustly.auditing.problem import Problem, one_size
@@ -74,7 +74,7 @@ def audit(
     out: run folder; None keeps the run in memory. An interrupted run in a folder goes on where it was.
     limit: only the first N examples. time: stop after so many seconds. until: stop when the bracket is so narrow.
     batch: examples a commit. device: where to compute; None is where the module lies. range: of inputs, if it isn't to be detected. names: of the classes, in the order of the model's scores. access: grant no more than "labels" or "scores".
-    twin: search on a fast copy of the network ("channels-last", "bf16"), or on the network itself ("none"); by default
+    twin: search on a fast copy of the network ("folded", "channels-last", "bf16"), or on the network itself ("none"); by default
         as the plan says, which for "fast" is a short trial. The judge always asks the original.
     surrogates: further models of the same inputs and classes; what breaks them is tried on this one at the end of the plan.
     watch: called with a `Snapshot` as the run goes.
@@ -149,10 +149,11 @@ def _audit(
     around = threat.at(cut(x, few), model.domain)
     model, facts = _met(store, model, data, threat, around, Goal(y[few]))
     stages, left_out = fitting(plan, model, around, facts["random"])
-    kind, notes = _search_on(store, model, x, plan, twin, facts)
+    kind, exact, notes = _search_on(store, model, x, plan, twin, facts)
     search = fast_twin(model, kind) if kind else model
+    precise = None if exact is None else search if exact == kind else fast_twin(model, exact)
     facts = {**facts, "notes": [*facts["notes"], *notes]}
-    problem = Problem(model, search, x, y, data.ids, threat, seed, facts["random"])
+    problem = Problem(model, search, x, y, data.ids, threat, seed, facts["random"], precise)
     run = Run(problem, stages, wanted, store, size, limits, watch, left_out=left_out)
     why, contradiction = None, None
     try:
@@ -240,13 +241,14 @@ def _met(
 
 def _search_on(
     store: Store, model: Model, x: Batch, plan: Plan, twin: str | None, facts: dict[str, Any]
-) -> tuple[str | None, list[str]]:
-    """The kind of twin to search on, and what to note; a trial is made once a run, and its passes are billed to it."""
+) -> tuple[str | None, str | None, list[str]]:
+    """The kinds of twins to search on, in any precision and in the original's, and what to note; a trial is made once a run,
+    and its passes are billed to it."""
     wanted = twin or plan.twin
     if wanted is None or wanted == NONE or (wanted == AUTO and (facts["random"] or not isinstance(x, Tensor))):
-        return None, []
+        return None, None, []
     if wanted != AUTO:
-        return wanted, []
+        return wanted, wanted if wanted in EXACT else None, []
     found = store.fact("trial")
     if found is None:
         assert isinstance(x, Tensor)
@@ -255,7 +257,7 @@ def _search_on(
         store.keep_fact("trial", found)
     facts["forward"] += found["forward"]
     facts["backward"] += found["backward"]
-    return found["twin"], [found["note"]] if found["note"] else []
+    return found["twin"], found.get("exact"), [found["note"]] if found["note"] else []
 
 
 def _record(

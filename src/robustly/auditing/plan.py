@@ -17,7 +17,7 @@ Stages run in order, each on what is still undecided. Stages that need more acce
 threat's set, are left out and said so. Further keys of a stage: nearest = 0.2 asks only the fifth of the undecided
 examples that came nearest to being broken, by their lowest margin, but ten at least (nearest = 50, so many);
 only = ["l1"] keeps the stage for those norms ("other": for sets that are no norm balls); random = true for models that are
-random, false for those that aren't; original = true searches on the user's own model, never on a fast twin;
+random, false for those that aren't; original = true searches in the precision of the user's own model, on no twin of less;
 after_hit = true runs the stage only if the one before it broke an example.
 """
 
@@ -55,8 +55,8 @@ class PlanStage:
 
     probe: how many random undecided examples it is tried on first, None for all at once. nearest: of the undecided only
     those of lowest margin so far, a share below 1 or a number of them, None for all. only: norms, or "other" for sets that are no norm balls; none for all.
-    random: for random models, or for those that aren't; None for both. original: never on a fast twin. after_hit: only if
-    the stage before it broke something.
+    random: for random models, or for those that aren't; None for both. original: in the precision of the user's own model.
+    after_hit: only if the stage before it broke something.
     """
 
     kind: Literal["attack", "certify"]

@@ -52,7 +52,8 @@ def _norms(threat: Threat) -> list[NormThreat]:
 
 @dataclass(frozen=True)
 class Problem:
-    """x: N inputs. y: int64 (N,). ids: N content hashes. search: the model attacks run on (a fast twin, or the model)."""
+    """x: N inputs. y: int64 (N,). ids: N content hashes. search: the model attacks run on (a fast twin, or the model).
+    exact: the one that stages run on which want the original's precision, a twin that has it; None for the model itself."""
 
     model: Model
     search: Model
@@ -62,6 +63,7 @@ class Problem:
     threat: Threat
     seed: int
     random: bool = False
+    exact: Model | None = None
 
     def around(self, index: Tensor, eps: float) -> PerturbationSet:
         """The sets around some examples at a size."""

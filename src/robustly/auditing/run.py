@@ -20,7 +20,7 @@ from robustly.auditing.stages import Outcome, Search, attack_pass, certify_pass,
 from robustly.auditing.store import Batch, Store, by_example
 from robustly.core.errors import AccessError, UsageError
 from robustly.core.records import Verdict
-from robustly.oracle import Access
+from robustly.oracle import Access, Model
 
 CROSS_CHECK = 10_000
 """The stage number of the attack on certified examples that looks for contradictions."""
@@ -184,18 +184,25 @@ def _decided(run: Run, example: int, eps: float, stage: int) -> bool:
 
 
 def _problem(run: Run, stage: PlanStage, eps: float, before: int) -> Problem:
-    """The problem with the model that a stage searches on: the original where the stage wants it, or where too many finds
-    of the twin were not confirmed in the stages before, as they stand in the store."""
+    """The problem with the model that a stage searches on: one of the original's precision where the stage wants that, and
+    the original where too many finds of the twin were not confirmed in the stages before, as they stand in the store."""
     problem = run.problem
-    if problem.search is problem.model or stage.kind == "certify":
-        return problem
-    missed = sum(b.judged_misses for b in run.done.values() if _earlier(run, b, eps, before))
-    finds = sum(f.outcome == "broken" for known in run.known.values() for f in known if _earlier(run, f, eps, before))
+    searched = (problem.exact or problem.model) if stage.original else problem.search
+    if searched is problem.model or stage.kind == "certify":
+        return _searching(problem, problem.model)
+    others = [k for k, s in enumerate(run.stages) if s.original != stage.original]  # not on the same twin
+    batches = [b for b in run.done.values() if b.stage // 2 not in others and _earlier(run, b, eps, before)]
+    known = [f for known in run.known.values() for f in known if f.outcome == "broken" and f.stage // 2 not in others]
+    missed, finds = sum(b.judged_misses for b in batches), sum(_earlier(run, f, eps, before) for f in known)
     if missed >= MISSES and missed > MISSED * (finds + missed):
         told = f"the fast twin was dropped: {missed} of its finds were not confirmed by the judge, {finds} were"
         run.left_out.extend([] if any(t.startswith("the fast twin was dropped") for t in run.left_out) else [told])
-        return replace(problem, search=problem.model)
-    return replace(problem, search=problem.model) if stage.original else problem
+        return _searching(problem, problem.model)
+    return _searching(problem, searched)
+
+
+def _searching(problem: Problem, on: Model) -> Problem:
+    return problem if problem.search is on else replace(problem, search=on)
 
 
 def _work(

@@ -9,7 +9,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from robustly.adapters.twin import KINDS, fast_twin
+from robustly.adapters.twin import EXACT, KINDS, fast_twin, foldable
 from robustly.core.errors import RobustlyError
 from robustly.oracle import Access, Model
 
@@ -30,13 +30,15 @@ AGREES = 0.98
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial found. twin: its kind, or None to search on the original. note: a sentence for the record. rows,
-    forward, backward: the passes it took, all models together."""
+    """What a trial found. twin: its kind, or None to search on the original. note: a sentence for the record.
+    forward, backward: the passes it took, all models together. exact: the kind for stages that want the original's
+    precision, or None for the original itself."""
 
     twin: str | None
     note: str
     forward: int = 0
     backward: int = 0
+    exact: str | None = None
 
 
 def tried(model: Model, x: Tensor, examples: int) -> Trial:
@@ -49,7 +51,8 @@ def tried(model: Model, x: Tensor, examples: int) -> Trial:
         return Trial(None, "")
     rows = max(1, min(ROWS, NUMBERS // max(x[0].numel(), 1), len(x)))
     z = x[:rows]
-    rivals = {kind: twin for kind in KINDS if (twin := _working(model, kind, z)) is not None}
+    kinds = [kind for kind in KINDS if kind != "folded" or foldable(model)]
+    rivals = {kind: twin for kind in kinds if (twin := _working(model, kind, z)) is not None}
     own = model.ask(z).argmax(1)
     agrees = {kind: float((twin.ask(z).argmax(1) == own).double().mean()) for kind, twin in rivals.items()}
     everyone = {"": model, **rivals}
@@ -59,12 +62,14 @@ def tried(model: Model, x: Tensor, examples: int) -> Trial:
             seconds[kind].append(_timed(one, z))
     share = {kind: median(seconds[kind][1:]) / median(seconds[""][1:]) for kind in rivals}
     fit = {kind: s for kind, s in share.items() if s <= PAYS and agrees[kind] >= AGREES}
-    best = min(fit, key=lambda kind: fit[kind]) if fit else None
+    best = min(fit, key=fit.__getitem__, default=None)
+    exact = min((kind for kind in fit if kind in EXACT), key=fit.__getitem__, default=None)
     told = ", ".join(f"{kind} {share[kind]:.2f} of the time, {agrees[kind]:.0%} the same labels" for kind in rivals)
     chosen = f"searched on the {best} twin" if best else "searched on the model itself"
+    chosen += f", the nearest on the {exact} twin" if exact and exact != best else ""
     asked = rows * (ROUNDS + 1) * len(everyone)
     note = f"{chosen}, after a trial on {rows} inputs ({told}); the judge always asks the model itself" if told else ""
-    return Trial(best, note, asked + rows * len(everyone), asked)
+    return Trial(best, note, asked + rows * len(everyone), asked, exact)
 
 
 def _working(model: Model, kind: str, z: Tensor) -> Model | None:

@@ -50,7 +50,7 @@ def audit(
         str | None,
         Parameter(
             group=options.HOW,
-            help="Search on a fast copy of the network: auto, channels-last, bf16 or none; by default as the plan says. The judge asks the original.",
+            help="Search on a fast copy of the network: auto, folded, channels-last, bf16 or none; by default as the plan says. The judge asks the original.",
         ),
     ] = None,
     surrogate: Annotated[

@@ -58,27 +58,28 @@ class Ledger:
         """
         met, firm, odd, margin = reading
         self.best_margin.scatter_reduce_(0, rows, torch.where(met, float("inf"), margin), "amin")
-        where = met.nonzero().squeeze(1)
+        where = met.nonzero().squeeze(1)  # the one look at the device where nothing was found
         if not len(where):
             return
-        where = where[near(where).contains(take(z, where))]
-        if not len(where):
+        around, points = near(where), take(z, where)
+        inside = around.contains(points).nonzero().squeeze(1)
+        if not len(inside):
             return
-        self.best_margin.scatter_reduce_(0, rows[where], margin[where], "amin")
+        if len(inside) < len(where):
+            around, points, where = around.take(inside), take(points, inside), where[inside]
+        at, sure, distance = rows[where], firm[where], around.distance(points)
+        self.best_margin.scatter_reduce_(0, at, margin[where], "amin")
         self._date(rows, where, price)
-        distance = near(where).distance(take(z, where))
-        rank = margin[where] if self.deepest else distance
-        one = _one_a_row(rows[where], firm[where], rank)
-        where, distance, rank = where[one], distance[one], rank[one]
-        at, firm = rows[where], firm[where]
-        better = (firm & ~self.firm[at]) | ((firm == self.firm[at]) & (rank < self._rank[at])) | ~self.hit[at]
-        at, where = at[better], where[better]
-        self.hit[at] = True
-        self.firm[at] |= firm[better]
         self.changes += 1
+        rank = margin[where] if self.deepest else distance
+        better = (sure & ~self.firm[at]) | ((sure == self.firm[at]) & (rank < self._rank[at])) | ~self.hit[at]
+        best = _one_a_row(at, sure, rank, better)
+        at, where, distance, rank = at[best], where[best], distance[best], rank[best]
+        self.hit[at] = True
+        self.firm[at] |= firm[where]
         self.odd[at] = odd[where]
-        self.distance[at], self._rank[at] = distance[better], rank[better]
-        points = take(z, where)
+        self.distance[at], self._rank[at] = distance, rank
+        points = take(points, best)
         if isinstance(self.point, Tensor) and isinstance(points, Tensor):
             self.point.index_copy_(0, at, points)  # the ledger's own copy
         else:
@@ -100,11 +101,15 @@ class Ledger:
         self.first[at] = dates[at]
 
 
-def _one_a_row(owner: Tensor, firm: Tensor, rank: Tensor) -> Tensor:
-    """Where several proposals belong to one row, the index of the best of each: firm, then of least rank, then first."""
-    order = torch.arange(len(owner), device=owner.device)
-    for key in (rank, ~firm, owner):  # stable sorts, the least important first
+def _one_a_row(owner: Tensor, firm: Tensor, rank: Tensor, among: Tensor) -> Tensor:
+    """Of the proposals `among` (M,), the index of the best of each row: firm, then of least rank, then first."""
+    index = among.nonzero().squeeze(1)
+    owner = owner[index]
+    if len(index) < 2 or bool((owner[1:] > owner[:-1]).all()):  # no row twice: by far the most calls
+        return index
+    order = torch.arange(len(index), device=index.device)
+    for key in (rank[index], ~firm[index], owner):  # stable sorts, the least important first
         order = order[torch.argsort(key[order].to(torch.float64), stable=True)]
     first = torch.ones_like(order, dtype=torch.bool)
     first[1:] = owner[order][1:] != owner[order][:-1]
-    return order[first].sort().values
+    return index[order[first].sort().values]

@@ -115,7 +115,7 @@ class Oracle:
         out._whole = out.around if self._whole is self.around else self._whole.take(index)
         out._windows = tuple(w.take(index) for w in self._windows)
         out._clean = None if self._clean is None else self._clean[index]
-        out.manner, out._seen_open = self.manner.take(index), -1
+        out.manner = self.manner.take(index)  # where all rows were seen open, so are these
         return out
 
     def within(self, around: PerturbationSet) -> tuple[Oracle, Window]:
@@ -147,13 +147,18 @@ class Oracle:
     @property
     def all_open(self) -> bool:
         """Would every row be asked? Looks at the rows only where evidence came in since it was last so."""
-        if self.limits.queries is not None:
-            return bool(self.open.all())
-        if (self.press_on and not self._windows) or self._seen_open == self.ledger.changes:
-            return True
-        everyone = bool(self.open.all())
-        self._seen_open = self.ledger.changes if everyone else -1
-        return everyone
+        return self.still_open() is None
+
+    def still_open(self) -> Tensor | None:
+        """The indices of the rows that would be asked, int64 (R,); None where that is every one, at one look or none."""
+        settled = (self.press_on and not self._windows) or self._seen_open == self.ledger.changes
+        if settled and self.limits.queries is None:
+            return None
+        index = _indices(self.open)
+        if len(index) < len(self.rows):
+            return index
+        self._seen_open = self.ledger.changes
+        return None
 
     def scores(self, z: Batch, where: Tensor | None = None) -> Tensor:
         """Scores (B, K) at z; zeros in rows that are closed or outside `where`, bool (B,)."""
@@ -270,9 +275,10 @@ class Oracle:
         return asked & (_turn(owner, asked, len(self.rows)) < left[owner])
 
     def _due(self, where: Tensor | None) -> Tensor:
-        if self.all_open:
+        index = self.still_open()
+        if index is None:
             return torch.arange(len(self.rows), device=self.rows.device) if where is None else _indices(where)
-        return _indices(self.open if where is None else self.open & where)
+        return index if where is None else index[where[index]]
 
     def _parts(self, count: int) -> list[slice]:
         return self.model.parts(self.around.x, count)

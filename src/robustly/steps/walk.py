@@ -88,10 +88,8 @@ def _home(case: Case, z: Tensor) -> Tensor:
 
 def still_open(case: Case, state: Any) -> tuple[Case, Any]:
     """The case and the state without their decided rows, if any."""
-    if case.oracle.all_open:
-        return case, state
-    index = case.oracle.open.nonzero().squeeze(1)
-    return case.take(index), rows_of(state, index)
+    index = case.oracle.still_open()
+    return (case, state) if index is None else (case.take(index), rows_of(state, index))
 
 
 def rows_of(state: Any, index: Tensor) -> Any:
