@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robustly.adapters.endpoint import endpoint
     from robustly.adapters.straight import straight_through
     from robustly.attacks.apgd import apgd
     from robustly.attacks.cw import cw
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "robustly.adapters.endpoint": ("endpoint",),
     "robustly.adapters.straight": ("straight_through",),
     "robustly.attacks.apgd": ("apgd",),
     "robustly.attacks.cw": ("cw",),
