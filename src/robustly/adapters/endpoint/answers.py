@@ -21,7 +21,8 @@ SHOWN = 200
 
 
 class Reader:
-    """Reads answers as the settings say. classes: how many there are, once known. labels_only: scores are not looked for."""
+    """Reads answers as the settings say. classes: how many there are, once known. labels_only: scores are not looked for.
+    heard: an answer made sense, so that the next ones must give the same."""
 
     def __init__(self, settings: Settings) -> None:
         self.names: tuple[str, ...] = settings.names
@@ -30,6 +31,7 @@ class Reader:
         self._label = _path(settings.answer.label, "label")
         self._paths = (settings.answer.scores, settings.answer.label)
         self.labels_only = self._scores is None
+        self.heard = False
 
     def rows(self, content: bytes, count: int) -> list[Any]:
         """What an answer to `count` inputs says of each, as JSON values.
@@ -44,14 +46,14 @@ class Reader:
             raise Passing(f"the endpoint's answer is no JSON: {_shown(content)}") from None
         path, what = (self._label, self._paths[1]) if self.labels_only else (self._scores, self._paths[0])
         found = path.search(said) if path is not None else None
-        if found is None and not self.labels_only and self.classes is None and self._label is not None:
+        if found is None and not self.labels_only and not self.heard and self._label is not None:
             found = self._label.search(said)  # the first answer: it gives labels only, and so will the others
             self.labels_only = found is not None
         if found is None:
             raise Misfit(self._nothing(said, str(what)))
         rows = _each(found, count, self.labels_only)
         if rows is None:
-            got = f"{len(found)} rows" if isinstance(found, list) else f"a {_kind(found)}"
+            got = f"{len(found)} rows" if isinstance(found, list) else _kind(found)
             raise Misfit(f'"{what}" in the answer gives {got} for {count} input{"s" * (count > 1)}')
         return rows
 
@@ -159,9 +161,9 @@ def _each(found: Any, count: int, labels: bool) -> list[Any] | None:
     if not isinstance(found, list):
         return None
     scored = bool(found) and all(isinstance(one, dict) and "score" in one for one in found)
-    alone = not labels and (scored or (len(found) > 0 and all(isinstance(one, plain) or one is None for one in found)))
-    if alone:
-        return [found] if count == 1 else None
+    row = scored or (len(found) > 0 and all(isinstance(one, plain) or one is None for one in found))
+    if count == 1 and row and not labels:
+        return [found]
     return found if len(found) == count else None
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
+import weakref
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from robustly.adapters.endpoint.answers import Reader
+from robustly.adapters.endpoint.background import Background
 from robustly.adapters.endpoint.campaign import Campaign
 from robustly.adapters.endpoint.drift import differs, has_changed
 from robustly.adapters.endpoint.faults import Final, Misfit
@@ -30,11 +28,8 @@ from robustly.core.rows import Batch, slices
 from robustly.oracle.remote import BUDGET, CAMPAIGN, NOBODY, UNANSWERED, Replies
 from robustly.threats.base import Domain, PerturbationSet
 
-T = TypeVar("T")
 FEWEST = 2
 """Inputs that are asked first, at least: one answer alone would not show the shape of many."""
-LOOK = 0.2
-"""Seconds between looks at whoever watches, while requests are under way."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,8 @@ class Asking:
         self._start: tuple[list[bytes], Tensor] | None = None
         self._checked_at = 0
         self._resumed = False  # a campaign that goes on looks before it sends anything
-        self._open: tuple[Campaign, asyncio.AbstractEventLoop, Kept] | None = None
+        self._open: tuple[Campaign, Background, Kept] | None = None
+        self._finish: weakref.finalize[..., Asking] | None = None
 
     # how it is set up
 
@@ -249,18 +245,13 @@ class Asking:
 
     def close(self) -> None:
         """Close the connections and the file; another question opens them again."""
-        if self._open is None:
-            return
-        campaign, loop, kept = self._open
-        self._open = None
-        asyncio.run_coroutine_threadsafe(campaign.sender.client.aclose(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        campaign.disk.shutdown()
-        kept.close()
+        if self._finish is not None:
+            self._open = None
+            self._finish()
 
     # underneath
 
-    def _opened(self) -> tuple[Campaign, asyncio.AbstractEventLoop, Kept]:
+    def _opened(self) -> tuple[Campaign, Background, Kept]:
         if self._open is None:
             secret = read_secret(self.settings)
             kept = Kept(self.keep)
@@ -273,11 +264,10 @@ class Asking:
             except BaseException:
                 kept.close()
                 raise
-            loop = asyncio.new_event_loop()
-            threading.Thread(target=loop.run_forever, name="robustly endpoint", daemon=True).start()
-            disk = ThreadPoolExecutor(1, "robustly answers")
+            disk, background = ThreadPoolExecutor(1, "robustly answers"), Background()
             campaign = Campaign(sender, self.reader, Purse(self.settings.limits, kept), kept, disk)
-            self._open = (campaign, loop, kept)
+            self._open = (campaign, background, kept)
+            self._finish = weakref.finalize(self, _closed, campaign, background, kept)
         return self._open
 
     def _account(self, owner: int) -> str:
@@ -307,7 +297,7 @@ class Asking:
         checking: bool = False,
     ) -> dict[bytes, Question]:
         """Every key with what was said of it: from the store, or asked now on the first of its accounts that can pay."""
-        campaign, _, kept = self._opened()
+        campaign, background, kept = self._opened()
         found = kept.known(list(dict.fromkeys(keys)))
         out = {k: Question(k, b"", "", said, sends, None, True) for k, (said, sends) in found.items()}
         self._cached += sum(key in found for key in keys)
@@ -319,7 +309,7 @@ class Asking:
             due = [
                 Question(key, fragments[row], accounts[row]) for key, row in sorted(first.items(), key=lambda i: i[1])
             ]
-            self._run(campaign.ask(due, allowance, self._wire))
+            background.run(campaign.ask(due, allowance, self._wire), self.watch)
             out.update((one.key, one) for one in due)
             tried = set(first.values())
             rows = [row for row in rows if row not in tried and self._denied(out[keys[row]], accounts[row])]
@@ -328,30 +318,6 @@ class Asking:
     def _denied(self, one: Question, account: str) -> bool:
         """Was a question not asked because the example it was on could not pay, so that another might?"""
         return one.why == (BUDGET, EXAMPLE) and one.sends == 0 and one.owner != account
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Have the loop do it, looking now and then whether somebody wants to stop; what was answered is kept then too."""
-        _, loop, _ = self._opened()
-        future = asyncio.run_coroutine_threadsafe(work, loop)
-        try:
-            while True:
-                try:
-                    return future.result(LOOK)
-                except NotYet:
-                    if future.done():
-                        raise
-                    if self.watch:
-                        self.watch()
-        except BaseException:
-            self._stop(future, loop)
-            raise
-
-    def _stop(self, future: Any, loop: asyncio.AbstractEventLoop) -> None:
-        """Cancel what is under way and wait until what was answered is on disk."""
-        if future.done():
-            return
-        future.cancel()
-        asyncio.run_coroutine_threadsafe(_all_done(), loop).result(30)
 
     def _replies(self, questions: Sequence[Question]) -> Replies:
         heard: dict[int, Tensor] = {}
@@ -381,8 +347,11 @@ class Asking:
             raise UsageError(f"the endpoint was asked a few inputs, and not all got an answer: {why}.")
 
 
-async def _all_done() -> None:
-    """Wait for every other task of the loop."""
-    own = asyncio.current_task()
-    while others := [task for task in asyncio.all_tasks() if task is not own]:
-        await asyncio.wait(others)
+def _closed(campaign: Campaign, background: Background, kept: Kept) -> None:
+    """Close all that a campaign holds; also where nobody says so."""
+    try:
+        background.run(campaign.sender.client.aclose())
+    finally:
+        background.close()
+        campaign.disk.shutdown()
+        kept.close()

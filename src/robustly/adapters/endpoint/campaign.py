@@ -17,13 +17,18 @@ from robustly.core.errors import UsageError
 from robustly.oracle.remote import STOPPED, UNANSWERED
 
 
+LABELS_ONLY = "labels only"
+"""The fact that an endpoint gives no scores, seen in its first answer."""
+
+
 class Campaign:
     """All that is ever sent to one endpoint goes through `ask`. ended: why nothing more is sent, once that is so."""
 
     def __init__(self, sender: Sender, reader: Reader, purse: Purse, kept: Kept, disk: ThreadPoolExecutor) -> None:
         self.sender, self.reader, self.purse, self.kept, self.disk = sender, reader, purse, kept, disk
         self.ended = ""
-        self.heard = kept.answered > 0
+        reader.heard = kept.answered > 0
+        reader.labels_only = reader.labels_only or bool(kept.fact(LABELS_ONLY))
 
     async def ask(self, questions: Sequence[Question], allowance: Allowance, wire: Wire) -> None:
         """Send questions and fill in what is said, or why nothing is. All of it is on disk when this returns.
@@ -39,7 +44,7 @@ class Campaign:
         groups = [list(questions[start : start + size]) for start in range(0, len(questions), size)]
         call = _Call(self, allowance, wire, writer)
         try:
-            while groups and not self.heard and not self.ended:
+            while groups and not self.reader.heard and not self.ended:
                 await call.first(groups.pop(0))
             await call.rest(groups)
         finally:
@@ -68,7 +73,9 @@ class _Call:
             raise UsageError(
                 f"{error}. Nothing was answered yet; the endpoint's settings or the network are wrong."
             ) from None
-        self.campaign.heard = True
+        await self.writer.settled()
+        self.campaign.kept.keep_fact(LABELS_ONLY, self.campaign.reader.labels_only)
+        self.campaign.reader.heard = True
 
     async def rest(self, groups: list[list[Question]]) -> None:
         """Everything else: booked a window ahead of the senders, so that no sender waits for the disk."""
@@ -124,7 +131,7 @@ class _Call:
                 raise Unpaid
             body, kind = self.wire.body([one.fragment for one in now])
             rows = campaign.reader.rows(await campaign.sender.post(body, kind), len(now))
-            if not campaign.heard:
+            if not campaign.reader.heard:
                 campaign.reader.read(rows)  # the first answer must make sense as a whole
             for one, said in zip(now, rows, strict=True):
                 one.said, one.heard, one.why = said, True, None

@@ -113,7 +113,7 @@ class Kept:
             UsageError: it is one.
         """
         found = self.fact("endpoint")
-        if found is None:
+        if found is None or not self.answered:
             self.keep_fact("endpoint", {"identity": identity, "url": url})
         elif found["identity"] != identity:
             raise UsageError(

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 import httpx2
 import stamina
 
-from robustly.adapters.endpoint.faults import Final, Passing
+from robustly.adapters.endpoint.faults import Final, Misfit, Passing
 from robustly.adapters.endpoint.pacing import Pace
 from robustly.adapters.endpoint.secret import Secret
 from robustly.adapters.endpoint.settings import Settings
@@ -62,8 +62,8 @@ class Sender:
             with attempt:
                 try:
                     await once(attempt.num)
-                except Passing as error:
-                    if not error.busy:
+                except (Passing, Misfit) as error:
+                    if not (isinstance(error, Passing) and error.busy):
                         self.count(error)
                     raise
 
