@@ -80,7 +80,8 @@ def client_for(settings: Settings) -> httpx2.AsyncClient:
     host, port = url.host, url.port or (443 if url.scheme == "https" else 80)
     limits = settings.limits
     pool = httpx2.Limits(max_connections=limits.concurrency, max_keepalive_connections=limits.concurrency)
-    inner = httpx2.AsyncHTTPTransport(verify=_trust(settings.ca), trust_env=False, limits=pool)
+    trust = _trust(settings.ca) if url.scheme == "https" else False  # which costs time to load, and is for TLS alone
+    inner = httpx2.AsyncHTTPTransport(verify=trust, trust_env=False, limits=pool)
     timeout = httpx2.Timeout(limits.timeout, pool=None)
     return httpx2.AsyncClient(
         transport=Pinned(host, addresses_of(host, port), inner),
