@@ -1,9 +1,10 @@
 """Success and distance against queries, and where they stand in the report."""
 
+from tests.report.making import record_of, row
+
 from robustly.report.html import report_html
 from robustly.report.queries import queries
 from robustly.report.query_plots import distance_curve, success_curve
-from tests.report.making import record_of, row
 
 
 def spent(lines, access="scores"):

@@ -8,10 +8,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.adapters.endpoint.server import SIZE, Reply, Target, linear
 
 from robustly.adapters.endpoint.asking import Asking
 from robustly.adapters.endpoint.settings import Settings
-from tests.adapters.endpoint.server import SIZE, Reply, Target, linear
 
 FAULTS = {
     "none": lambda: None,
@@ -63,8 +63,9 @@ class Budgets(RuleBasedStateMachine):
         try:
             replies = self.asking.ask(x, torch.tensor(owners))
         except Exception as error:
-            assert "Nothing was answered yet" in str(error)
-            return
+            if "Nothing was answered yet" in str(error):
+                return
+            raise
         right = linear(x.numpy()).astype(np.float32)
         heard = replies.answered.numpy()
         assert not heard.any() or np.allclose(replies.answers.numpy()[heard], right[heard])

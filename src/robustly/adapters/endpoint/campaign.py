@@ -16,7 +16,6 @@ from robustly.adapters.endpoint.writing import Writer
 from robustly.core.errors import UsageError
 from robustly.oracle.remote import STOPPED, UNANSWERED
 
-
 LABELS_ONLY = "labels only"
 """The fact that an endpoint gives no scores, seen in its first answer."""
 
