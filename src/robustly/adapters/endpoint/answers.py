@@ -72,24 +72,35 @@ class Reader:
         Raises:
             Misfit: not numbers, NaN, a label or a number of scores that the settings or earlier answers don't know.
         """
+        return self.tensor([self.one(row) for row in rows])
+
+    def one(self, row: Any) -> list[float] | int:
+        """The scores, or the label, of what was said of one input.
+
+        Raises:
+            Misfit: as `read`.
+        """
         if self.labels_only:
-            return torch.tensor([self._index(row) for row in rows], dtype=torch.int64)
-        scores = [self._vector(row) for row in rows]
-        for vector in scores:
-            if self.classes is None and len(vector) > 1:
-                self.classes = len(vector)
-            if len(vector) != self.classes:
-                raise Misfit(
-                    f"the endpoint answered {len(vector)} scores, where {self.classes or 'at least 2'} are wanted"
-                )
-        return torch.tensor(scores, dtype=torch.float64).float()
+            return self._index(row)
+        vector = self._vector(row)
+        if self.classes is None and len(vector) > 1:
+            self.classes = len(vector)
+        if len(vector) != self.classes:
+            raise Misfit(f"the endpoint answered {len(vector)} scores, where {self.classes or 'at least 2'} are wanted")
+        return vector
+
+    def tensor(self, values: Sequence[list[float] | int]) -> Tensor:
+        """Values of `one` as scores float32 (R, K), or labels int64 (R,)."""
+        if self.labels_only:
+            return torch.tensor(values, dtype=torch.int64)
+        return torch.tensor(values, dtype=torch.float64).float()
 
     def complaint(self, rows: Sequence[Any]) -> Misfit | None:
         """What is wrong with the first of the rows, where something is with all of them."""
         first: Misfit | None = None
         for row in rows:
             try:
-                self.read([row])
+                self.one(row)
             except Misfit as error:
                 first = first or error
             else:

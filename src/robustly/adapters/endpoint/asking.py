@@ -24,7 +24,7 @@ from robustly.adapters.endpoint.sending import Sender
 from robustly.adapters.endpoint.settings import Settings
 from robustly.adapters.endpoint.wire import Wire, key_of
 from robustly.core.errors import RunError, UsageError
-from robustly.core.rows import Batch, slices
+from robustly.core.rows import Batch
 from robustly.oracle.remote import BUDGET, CAMPAIGN, NOBODY, UNANSWERED, Replies
 from robustly.threats.base import Domain, PerturbationSet
 
@@ -320,14 +320,14 @@ class Asking:
         return one.why == (BUDGET, EXAMPLE) and one.sends == 0 and one.owner != account
 
     def _replies(self, questions: Sequence[Question]) -> Replies:
-        heard: dict[int, Tensor] = {}
+        heard: dict[int, list[float] | int] = {}
         why: dict[int, tuple[str, str]] = {}
         for row, one in enumerate(questions):
             if not one.heard:
                 why[row] = one.why or (UNANSWERED, "the campaign was interrupted")
                 continue
             try:
-                heard[row] = self.reader.read([one.said])[0]
+                heard[row] = self.reader.one(one.said)
             except Misfit as error:
                 why[row] = (UNANSWERED, str(error))
         spent = torch.tensor([one.sends for one in questions], dtype=torch.int64)
@@ -336,10 +336,8 @@ class Asking:
             answers = torch.full((len(questions),), -1, dtype=torch.int64)
         else:
             answers = torch.zeros(len(questions), self.reader.classes or 2)
-        for part in slices(len(questions), 1024):
-            rows = [row for row in range(part.start, part.stop) if row in heard]
-            if rows:
-                answers[torch.tensor(rows)] = torch.stack([heard[row] for row in rows])
+        if heard:
+            answers[torch.tensor(list(heard))] = self.reader.tensor(list(heard.values()))
         return Replies(answers, answered, spent, why)
 
     def _refuse_unheard(self, replies: Replies) -> None:

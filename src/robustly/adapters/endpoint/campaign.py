@@ -16,6 +16,8 @@ from robustly.adapters.endpoint.writing import Writer
 from robustly.core.errors import UsageError
 from robustly.oracle.remote import STOPPED, UNANSWERED
 
+FARTHEST = 64
+"""Requests booked ahead at most, where there are fewer senders."""
 LABELS_ONLY = "labels only"
 """The fact that an endpoint gives no scores, seen in its first answer."""
 
@@ -77,33 +79,39 @@ class _Call:
         self.campaign.reader.heard = True
 
     async def rest(self, groups: list[list[Question]]) -> None:
-        """Everything else: booked a window ahead of the senders, so that no sender waits for the disk."""
+        """Everything else, booked a window ahead of the senders.
+
+        A window is as wide as there are senders, so that a killed process has booked little that it never sent; it grows
+        only where they had to wait for the disk.
+        """
         width = min(self.campaign.sender.settings.limits.concurrency, len(groups))
-        queue: asyncio.Queue[list[Question] | None] = asyncio.Queue(maxsize=max(width, 1))
+        ahead = _Ahead(width)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(width):
-                    tasks.create_task(self._send(queue))
-                for start in range(0, len(groups), max(width, 1)):
-                    await self._book(groups[start : start + width], queue)
-                for _ in range(width):
-                    await queue.put(None)
+                    tasks.create_task(self._send(ahead))
+                start = 0
+                while start < len(groups):
+                    some = groups[start : start + ahead.window]
+                    start += ahead.window
+                    ahead.put(await self._booked(some))
+                    await ahead.low.wait()
+                ahead.put([None] * width)
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
 
-    async def _book(self, window: list[list[Question]], queue: asyncio.Queue[list[Question] | None]) -> None:
+    async def _booked(self, window: list[list[Question]]) -> list[list[Question]]:
+        """The groups with those of their questions that are paid."""
         everyone = [one for group in window for one in group]
         if self.campaign.ended:
             self._leave(everyone)
-            return
+            return []
         paid = {id(one) for one in await self._pay(everyone, self.allowance, self.writer)}
-        for group in window:
-            able = [one for one in group if id(one) in paid]
-            if able:
-                await queue.put(able)
+        able = [[one for one in group if id(one) in paid] for group in window]
+        return [group for group in able if group]
 
-    async def _send(self, queue: asyncio.Queue[list[Question] | None]) -> None:
-        while (group := await queue.get()) is not None:
+    async def _send(self, ahead: _Ahead) -> None:
+        while (group := await ahead.get()) is not None:
             if self.campaign.ended:
                 self._leave(group)
                 continue
@@ -145,6 +153,37 @@ class _Call:
 
     def _leave(self, questions: Sequence[Question]) -> None:
         _unheard(questions, STOPPED, self.campaign.ended)
+
+
+class _Ahead:
+    """Groups that are booked and not yet sent. low: no more than a window of them is left. window: groups to book next."""
+
+    def __init__(self, width: int) -> None:
+        self.window = max(width, 1)
+        self.low = asyncio.Event()
+        self._groups: asyncio.Queue[list[Question] | None] = asyncio.Queue()
+        self._begun = False
+
+    def put(self, groups: Sequence[list[Question] | None]) -> None:
+        """Add groups; where none was left, the next window is wider."""
+        if self._begun and self._groups.empty():
+            self.window = min(2 * self.window, max(FARTHEST, self.window))
+        self._begun = True
+        for group in groups:
+            self._groups.put_nowait(group)
+        self._look()
+
+    async def get(self) -> list[Question] | None:
+        """The next group; None at the end."""
+        group = await self._groups.get()
+        self._look()
+        return group
+
+    def _look(self) -> None:
+        if self._groups.qsize() <= self.window // 2:
+            self.low.set()
+        else:
+            self.low.clear()
 
 
 def _unheard(questions: Sequence[Question], flag: str, why: str) -> None:

@@ -20,6 +20,7 @@ class Pinned(httpx2.AsyncBaseTransport):
 
     def __init__(self, host: str, addresses: tuple[str, ...], inner: httpx2.AsyncBaseTransport) -> None:
         self.host, self.addresses, self.inner = host, list(addresses), inner
+        self._known: dict[tuple[httpx2.URL, str], httpx2.URL] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request to the first address that takes the connection.
@@ -32,7 +33,7 @@ class Pinned(httpx2.AsyncBaseTransport):
         named = request.url
         failed: httpx2.ConnectError | httpx2.ConnectTimeout | None = None
         for address in list(self.addresses):
-            request.url = named.copy_with(host=address)
+            request.url = self._at(named, address)
             request.extensions = {**request.extensions, "sni_hostname": self.host}
             try:
                 return await self.inner.handle_async_request(request)
@@ -44,6 +45,11 @@ class Pinned(httpx2.AsyncBaseTransport):
                 request.url = named
         assert failed is not None
         raise failed
+
+    def _at(self, named: httpx2.URL, address: str) -> httpx2.URL:
+        if (named, address) not in self._known:
+            self._known = {**self._known, (named, address): named.copy_with(host=address)}
+        return self._known[named, address]
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -106,11 +112,10 @@ def why_not_connected(error: BaseException, settings: Settings) -> tuple[str, bo
     host = httpx2.URL(settings.url).host
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            told = getattr(cause, "verify_message", "") or cause.reason or str(cause)
-            remedy = "; trust its authority with ca = FILE, if you do" if "certificate" in str(cause).lower() else ""
+        verified = "CERTIFICATE_VERIFY_FAILED" in str(cause)
+        if verified or isinstance(cause, ssl.SSLError):
+            told = str(cause).split("verify failed: ")[-1].split(" (_ssl")[0] if verified else str(cause)
+            remedy = "; if you trust who signed its certificate, write ca = FILE into the settings" if verified else ""
             return f"no secure connection to {host} (TLS): {told}{remedy}", False
-        if "CERTIFICATE_VERIFY_FAILED" in str(cause):
-            return f"no secure connection to {host} (TLS): its certificate does not hold ({cause})", False
         cause = cause.__cause__ or cause.__context__
     return f"cannot reach the endpoint at {host}: {error or type(error).__name__}", True
