@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robustly.adapters.endpoint import endpoint
     from robustly.adapters.ensemble import mean_gradients, mean_logits, mean_losses
     from robustly.adapters.straight import straight_through
     from robustly.adapters.substitutes import Learnt, knockoff, substitute
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "robustly.adapters.ensemble": ("mean_gradients", "mean_logits", "mean_losses"),
+    "robustly.adapters.endpoint": ("endpoint",),
     "robustly.adapters.straight": ("straight_through",),
     "robustly.adapters.substitutes": ("Learnt", "knockoff", "substitute"),
     "robustly.attacks.apgd": ("apgd",),

@@ -12,6 +12,7 @@ from torch import nn
 
 from robustly.adapters.callables import from_callable
 from robustly.adapters.digests import callable_digest
+from robustly.adapters.endpoint import endpoint, is_address
 from robustly.adapters.modules import from_module, wanted_device
 from robustly.adapters.outputs import Call, labels_of
 from robustly.adapters.ranges import with_range
@@ -77,6 +78,8 @@ def _of_word(word: str, weights: Path | None, device: str | None, trust_pickle: 
     from robustly.adapters.archives import SUFFIXES, from_archive
     from robustly.adapters.pyfiles import is_python, made_by
 
+    if is_address(word):
+        return endpoint(url=word)
     if word.startswith("zoo:"):
         return _of_zoo(word.removeprefix("zoo:"), device)
     if is_python(word):

@@ -7,35 +7,53 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustly.adapters.border import check_eps, check_pair, in_range, shielded
 from robustly.adapters.data import Data, load_data
+from robustly.adapters.endpoint import endpoint as endpoint_model
+from robustly.adapters.endpoint import is_address
 from robustly.adapters.models import load_model
 from robustly.adapters.twin import EXACT, fast_twin
 from robustly.auditing import summarise
+from robustly.auditing.campaign import asking_of, facts_of
 from robustly.auditing.plan import Plan, fitting, load_plan, with_surrogates
 from robustly.auditing.problem import Problem, one_size
 from robustly.auditing.progress import Watcher
-from robustly.auditing.run import Limits, Run, execute
+from robustly.auditing.run import Limits, Run, execute, tick
 from robustly.auditing.searching import AUTO, NONE, tried
 from robustly.auditing.store import Store, compare_request
-from robustly.core.errors import Contradiction, UsageError
+from robustly.core.errors import Contradiction, RobustlyError, UsageError
 from robustly.core.points import write_atomically
 from robustly.core.records import DataFacts, ModelFacts, Record, Row, Summary
 from robustly.core.rows import Batch, cut, device_of, slices
 from robustly.goals import Goal
 from robustly.oracle import Access, Model
+from robustly.oracle.remote import BUDGET, STOPPED, UNANSWERED
 from robustly.soundness.probes import PROBED, probe
 from robustly.threats import Corrupt, Edits, PerturbationSet, Rotate, Shift, Threat, as_threat, eps_of, with_eps
 
+if TYPE_CHECKING:
+    from robustly.adapters.endpoint.asking import Asking
+
+ANSWERS = "answers.sqlite"
+"""What an endpoint answered, in the run folder."""
 BATCH_NUMBERS = 2**23
 """Most input numbers in a batch when its size is left to us: 32 MB of float32."""
+
+
+class Source(NamedTuple):
+    """The words that name a model on the command line, its weights and the settings of an endpoint."""
+
+    model: str | None
+    weights: str | None
+    settings: str | None = None
 
 
 def audit(
@@ -60,6 +78,7 @@ def audit(
     trust_pickle: bool = False,
     twin: str | None = None,
     surrogates: Sequence[Any] = (),
+    endpoint: str | Path | None = None,
     watch: Watcher | None = None,
     command: str | None = None,
 ) -> Record:
@@ -77,6 +96,8 @@ def audit(
     twin: search on a fast copy of the network ("folded", "channels-last", "bf16"), or on the network itself ("none"); by default
         as the plan says, which for "fast" is a short trial. The judge always asks the original.
     surrogates: further models of the same inputs and classes; what breaks them is tried on this one at the end of the plan.
+    endpoint: the settings of a model that is an address, "https://...": see `robustly.endpoint`. Its answers are kept in the
+        run folder; an interrupted run pays none of them again.
     watch: called with a `Snapshot` as the run goes.
 
     Raises:
@@ -87,7 +108,7 @@ def audit(
     threat, plan, limits = as_threat(threat), load_plan(plan), _limits(time, until)
     examples = load_data(data, limit=limit, range=range, classes=names)
     loaded = load_model(
-        model,
+        _named(model, endpoint),
         weights=weights,
         range=range,
         access=access,
@@ -99,14 +120,32 @@ def audit(
         in_range(load_model(s, range=range, device=device, trust_pickle=trust_pickle), examples) for s in surrogates
     ]
     plan = with_surrogates(plan, others)
-    source = (str(model) if isinstance(model, (str, Path)) else None, str(weights) if weights else None)
+    source = Source(
+        str(model) if isinstance(model, (str, Path)) else None,
+        str(weights) if weights else None,
+        str(endpoint) if endpoint else None,
+    )
     store = Store(Path(out) if out else None)
+    asking = asking_of(loaded)
     try:
+        if asking is not None and out:
+            asking.store_in(Path(out) / ANSWERS)
         return _audit(
             store, loaded, examples, threat, plan, limits, seed, tuple(eps), batch, twin, watch, command, source
         )
     finally:
         store.close()
+        if asking is not None and asking.keep:
+            asking.close()
+
+
+def _named(model: Any, settings: str | Path | None) -> Any:
+    """The model that an address and its settings name; any other as it is."""
+    if is_address(model):
+        return endpoint_model(settings, url=model)
+    if settings is not None:
+        raise UsageError("endpoint settings are for a model that is an address: write https://... as the model.")
+    return model
 
 
 def _audit(
@@ -122,7 +161,7 @@ def _audit(
     twin: str | None,
     watch: Watcher | None,
     command: str | None,
-    source: tuple[str | None, str | None],
+    source: Source,
 ) -> Record:
     model = in_range(model, data)
     x = data.x.to(model.device) if isinstance(data.x, Tensor) else data.x
@@ -147,7 +186,12 @@ def _audit(
     torn = _resumed(store, request)
     few = slice(0, PROBED)
     around = threat.at(cut(x, few), model.domain)
-    model, facts = _met(store, model, data, threat, around, Goal(y[few]))
+    try:
+        model, facts = _met(store, model, data, threat, around, Goal(y[few]))
+    except RobustlyError:
+        if store.fact("met") is None:
+            store.forget_fact("request")  # nothing was learnt: the folder is free for what is asked rightly
+        raise
     stages, left_out = fitting(plan, model, around, facts["random"])
     kind, exact, notes = _search_on(store, model, x, plan, twin, facts)
     search = fast_twin(model, kind) if kind else model
@@ -155,10 +199,12 @@ def _audit(
     facts = {**facts, "notes": [*facts["notes"], *notes]}
     problem = Problem(model, search, x, y, data.ids, threat, seed, facts["random"], precise)
     run = Run(problem, stages, wanted, store, size, limits, watch, left_out=left_out)
+    asking = asking_of(model)
+    _reopen(store, asking)
     why, contradiction = None, None
     try:
         with _float32(model.device):
-            why = execute(run)
+            why = _executed(run, asking)
     except Contradiction as found:
         contradiction = found
     record = _record(run, plan, data, facts, why, contradiction, torn, command, source)
@@ -167,6 +213,34 @@ def _audit(
     if contradiction:
         raise contradiction
     return record.with_points(store.folder, store.points)
+
+
+def _reopen(store: Store, asking: Asking | None) -> None:
+    """Where a campaign was cut short, or may spend more than before, what lacked answers is searched again; all that was
+    answered is known."""
+    if asking is None:
+        return
+    limits = [asking.settings.limits.queries, asking.settings.limits.budget]
+    if store.fact("cut") or store.fact("limits") not in (None, limits):
+        store.forget_cut()
+    store.keep_fact("limits", limits)
+
+
+def _executed(run: Run, asking: Asking | None) -> str | None:
+    """Why the run ended early, if it did."""
+    if asking is None:
+        return execute(run)
+    asking.watch = partial(tick, run, 0, 0)
+    try:
+        why = execute(run) or run.cut
+        asking.watch = None
+        asking.check()
+    finally:
+        asking.watch = None
+    if asking.changed and asking.settings.check.on_change == "stop":
+        why = why or asking.changed
+    run.store.keep_fact("cut", bool(run.cut))
+    return why
 
 
 def _refuse_misfits(threat: Threat, sizes: tuple[float, ...], x: Batch, model: Model) -> None:
@@ -209,6 +283,9 @@ def _met(
 ) -> tuple[Model, dict[str, Any]]:
     """The model as checks and probes found it fit, and what they saw; paid once a run, remembered when it is resumed."""
     facts = store.fact("met")
+    asking = asking_of(model)
+    if asking is not None:
+        return _met_afar(store, model, asking, data, threat, around, facts)
     if facts is None:
         checked = check_pair(model, data)
         fit = checked.model
@@ -237,6 +314,32 @@ def _met(
         module=model.module if facts["network"] else None,
     )
     return fit, facts
+
+
+def _met_afar(
+    store: Store,
+    model: Model,
+    asking: Asking,
+    data: Data,
+    threat: Threat,
+    around: PerturbationSet,
+    facts: dict[str, Any] | None,
+) -> tuple[Model, dict[str, Any]]:
+    """The same for a model behind a wire, which needs its first answers again when a run is resumed, and has them."""
+    from robustly.auditing.meeting import meet
+
+    met = meet(model, asking, data, around)
+    if facts is None:
+        facts = {
+            "random": met.random,
+            "warnings": [*met.warnings, *check_eps(threat, data, met.model)],
+            "notes": [*data.notes, *met.notes],
+            "forward": met.forward,
+            "backward": 0,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        store.keep_fact("met", facts)
+    return met.model, facts
 
 
 def _search_on(
@@ -269,7 +372,7 @@ def _record(
     contradiction: Contradiction | None,
     torn: int,
     command: str | None,
-    source: tuple[str | None, str | None],
+    source: Source,
 ) -> Record:
     model, problem = run.problem.model, run.problem
     probes = (facts["forward"], facts["backward"])
@@ -290,8 +393,8 @@ def _record(
             domain=(model.domain.low, model.domain.high),
             classes=model.classes,
             device=str(model.device),
-            source=source[0],
-            weights=source[1],
+            source=source.model,
+            weights=source.weights,
         ),
         data=DataFacts(
             name=data.name,
@@ -302,11 +405,12 @@ def _record(
             classes=data.classes,
             source=data.source,
         ),
+        endpoint=facts_of(model, source.settings),
         summary=summary,
         stages=summarise.stages(run, probes),
         sweep=summarise.sweep(run),
         rows=table,
-        warnings=(*facts["warnings"], *_observed(table, summary, torn)),
+        warnings=(*facts["warnings"], *_observed(table, summary, torn), *_unheard(table, asking_of(model))),
         notes=tuple(dict.fromkeys(facts["notes"])),
         not_tested=(*_always(problem.threat, why), *dict.fromkeys(run.left_out), *plan.not_tested),
         versions={
@@ -352,6 +456,18 @@ def _observed(table: tuple[Row, ...], summary: Summary, torn: int) -> list[str]:
             f"{torn} stages had missing or damaged counterexamples when the run was resumed; they were computed again."
         )
     return out
+
+
+def _unheard(table: tuple[Row, ...], asking: Asking | None) -> list[str]:
+    """Warnings about an endpoint that changed or left questions open."""
+    out = [] if asking is None or not asking.changed else [asking.changed + ": what was found before may not hold now."]
+    said = {
+        BUDGET: "ran out of their query budget; the best found so far is kept, and the others are undecided",
+        UNANSWERED: "got no answer to some question after all retries; they were not searched to the end",
+        STOPPED: "were not searched to the end, because the campaign was stopped",
+    }
+    counts = {flag: sum(flag in row.flags for row in table) for flag in said}
+    return out + [f"{count} examples {said[flag]}." for flag, count in counts.items() if count]
 
 
 def _others(threat: Threat) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from robustly.core.errors import Contradiction
 from robustly.core.records import Frozen, Number, Verdict
+from robustly.oracle.remote import CUT
 
 CLEAN = -1
 """The stage number of the clean pass."""
@@ -36,6 +37,11 @@ class Finding(Frozen):
     flags: tuple[str, ...] = ()
     error: str | None = None
     why: str | None = None
+
+
+def unheard(found: Finding) -> bool:
+    """Did a remote leave questions of this finding unanswered?"""
+    return any(flag in CUT for flag in found.flags)
 
 
 def verdict(findings: Iterable[Finding], eps: float, strict: bool = True) -> tuple[Verdict, Finding | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,8 @@ class Judgement(NamedTuple):
     """One row a point. holds: it is in the set and the model errs on it. passes: forward passes a row.
 
     label int64, confidence and margin float64: NaN where the model gives labels only. odd: not all finite. tied: margin 0.
+    spent: int64, passes of each row, where they differ. unheard: by row, the flag and a sentence why a remote left the judge
+    without an answer; such a row holds nothing.
     """
 
     holds: Tensor
@@ -31,12 +34,38 @@ class Judgement(NamedTuple):
     odd: Tensor
     tied: Tensor
     passes: int
+    spent: Tensor | None = None
+    unheard: Mapping[int, tuple[str, str]] = {}
 
 
-def judge(model: Model, around: PerturbationSet, goal: Goal, z: Batch, random: bool = False) -> Judgement:
-    """Judge z (R points, one a row of `around` and `goal`)."""
+def judge(
+    model: Model,
+    around: PerturbationSet,
+    goal: Goal,
+    z: Batch,
+    random: bool = False,
+    owners: Tensor | None = None,
+) -> Judgement:
+    """Judge z (R points, one a row of `around` and `goal`). owners: int64 (R,), their example numbers, on whose account a
+    remote is asked."""
     votes = VOTES if random else 1
-    answers = [model.ask_all(z) for _ in range(votes)]
+    if model.remote is not None:
+        return _judged_afar(model, around, goal, z, votes, torch.arange(len(z)) if owners is None else owners)
+    return _judged(model, around, goal, z, [model.ask_all(z) for _ in range(votes)])
+
+
+def _judged_afar(model: Model, around: PerturbationSet, goal: Goal, z: Batch, votes: int, owners: Tensor) -> Judgement:
+    """What answers over a wire say; a row that did not get all of its votes holds nothing."""
+    replies = [model.replies(z, owners) for _ in range(votes)]
+    judged = _judged(model, around, goal, z, [r.answers for r in replies])
+    heard = torch.stack([r.answered for r in replies]).all(0)
+    why = {row: said for r in reversed(replies) for row, said in r.why.items()}
+    spent = torch.stack([r.spent for r in replies]).sum(0)
+    return judged._replace(holds=judged.holds & heard, spent=spent, unheard=why)
+
+
+def _judged(model: Model, around: PerturbationSet, goal: Goal, z: Batch, answers: list[Tensor]) -> Judgement:
+    votes = len(answers)
     met = torch.stack([_met(model, goal, answer) for answer in answers]).float().mean(0) > 0.5
     inside = around.contains(z)
     answer = answers[0]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from robustly.adapters.endpoint import endpoint, is_address
 from robustly.adapters.models import load_model
 from robustly.auditing.judge import Judgement, judge
 from robustly.core.errors import UsageError
@@ -58,14 +59,22 @@ def audited_model(
         weights = _audited_weights(record)
     low, high = record.model.domain
     domain = Domain(float("-inf") if low is None else low, float("inf") if high is None else high)
+    settings = record.endpoint.settings if record.endpoint is not None else None
+    if settings is not None and not Path(settings).exists():
+        raise UsageError(
+            f"the audit asked an endpoint with the settings in {settings}, but that file is gone from here. Run this in the "
+            "folder of the audit."
+        )
     model = load_model(
-        wanted,
+        endpoint(settings, url=wanted) if is_address(wanted) else wanted,
         weights=weights,
         access=record.model.access,
         classes=record.model.classes,
         device=device,
         trust_pickle=trust_pickle,
     )
+    if model.remote is not None:
+        model.remote.prepare(domain)
     return replace(model, domain=domain)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustly.auditing.findings import CLEAN, Finding, verdict
+from robustly.auditing.campaign import cut_short, progress_of
+from robustly.auditing.findings import CLEAN, Finding, unheard, verdict
 from robustly.auditing.plan import PlanStage
 from robustly.auditing.problem import Problem
 from robustly.auditing.progress import Snapshot, Watcher
@@ -20,7 +21,7 @@ from robustly.auditing.stages import Outcome, Search, attack_pass, certify_pass,
 from robustly.auditing.store import Batch, Store, by_example
 from robustly.core.errors import AccessError, UsageError
 from robustly.core.records import Verdict
-from robustly.oracle import Access, Model
+from robustly.oracle import Access, Ledger, Model
 
 CROSS_CHECK = 10_000
 """The stage number of the attack on certified examples that looks for contradictions."""
@@ -88,6 +89,8 @@ class Run:
     read: int = 0
     committed: int = 0
     now: Bracket = field(default_factory=lambda: Bracket(0.0, 1.0, 0, 1.0))
+    ledger: Ledger | None = None
+    cut: str | None = None
 
     @property
     def count(self) -> int:
@@ -131,7 +134,7 @@ def undecided(run: Run, eps: float, before: int) -> list[int]:
     out = []
     for i in range(run.count):
         known = [f for f in run.known.get(i, []) if _earlier(run, f, eps, before)]
-        if verdict(known, eps)[0] == "unknown":
+        if verdict(known, eps)[0] == "unknown" and not any(f.stage == CLEAN and unheard(f) for f in known):
             out.append(i)
     return out
 
@@ -214,15 +217,16 @@ def _work(
 
     def work(position: int, index: Tensor, spent: dict[int, list[int]]) -> Outcome:
         if stage.kind == "certify":
-            return certify_pass(problem, stage, position, partial(_tick, run), index, eps, spent)
-        search = Search(stage, position, purpose, clean, run.store.keep_point, partial(_tick, run))
+            return certify_pass(problem, stage, position, partial(tick, run), index, eps, spent)
+        see = partial(setattr, run, "ledger")
+        search = Search(stage, position, purpose, clean, run.store.keep_point, partial(tick, run), see)
         return attack_pass(problem, search, index, eps, spent)
 
     return work
 
 
 def _clean(run: Run, eps: float, index: Tensor, spent: dict[int, list[int]]) -> Outcome:
-    _tick(run, len(index), 0)
+    tick(run, len(index), 0)
     return clean_pass(run.problem, index, eps, spent)
 
 
@@ -265,6 +269,8 @@ def _stage(
         begun, forward, backward = time.monotonic(), run.forward, run.backward
         _show(run, Place(eps, stage, name, start, len(index)))
         at = torch.tensor(rows, device=run.problem.y.device)
+        if run.problem.model.remote is not None:
+            run.problem.model.remote.begin(f"{eps!r} {stage} {number}")
         outcome, run.fits = in_smaller_batches(work, at, eps, stage, run.fits)
         spent = (sum(f.forward for f in outcome.findings), sum(f.backward for f in outcome.findings))
         run.forward, run.backward = forward + spent[0], backward + spent[1]
@@ -274,6 +280,7 @@ def _stage(
         for found in outcome.findings:
             run.known.setdefault(found.index, []).append(found)
         run.committed += 1
+        run.ledger, run.cut = None, run.cut or cut_short(run.problem, outcome.findings)
         for i in rows:
             run.verdicts[i] = verdict(run.known[i], run.sizes[0])[0]
         run.read += sum(_read(f) for f in outcome.findings)
@@ -319,12 +326,14 @@ def _bytes(outcome: Outcome) -> dict[int, bytes]:
     """Clean scores by example, of those for which the model did not raise."""
     if outcome.clean is None:
         return {}
-    answered = [f.index for f in outcome.findings if "raised" not in f.flags]
+    answered = [f.index for f in outcome.findings if "raised" not in f.flags and not unheard(f)]
     return {i: row.tobytes() for i, row in zip(answered, outcome.clean.float().cpu().numpy(), strict=True)}
 
 
 def _why(run: Run) -> str | None:
     """The limit that has been reached, if any."""
+    if run.cut:
+        return run.cut
     if run.limits.seconds is not None and time.monotonic() - run.begun >= run.limits.seconds:
         return f"the time limit of {run.limits.seconds:g} s was reached"
     width = run.now.attacked - run.now.certified
@@ -341,7 +350,7 @@ def bracket(run: Run, eps: float, strict: bool = True) -> Bracket:
 
 def _read(found: Finding) -> bool:
     """Does this finding say that the unperturbed example is read correctly?"""
-    return found.stage == CLEAN and found.outcome == "open"
+    return found.stage == CLEAN and found.outcome == "open" and not unheard(found)
 
 
 def counted(verdicts: Sequence[Verdict], read: int) -> Bracket:
@@ -351,7 +360,8 @@ def counted(verdicts: Sequence[Verdict], read: int) -> Bracket:
     return Bracket(certified / n, (certified + unknown) / n, unknown, read / n)
 
 
-def _tick(run: Run, forward: int, backward: int) -> None:
+def tick(run: Run, forward: int, backward: int) -> None:
+    """Passes were spent, or time went by; raises `OutOfTime` when the limit is reached."""
     run.forward += forward
     run.backward += backward
     limit = run.limits.seconds
@@ -364,6 +374,7 @@ def _tick(run: Run, forward: int, backward: int) -> None:
 def _show(run: Run, place: Place) -> None:
     run.at, run.shown = place, time.monotonic()
     if run.watch:
+        spent = progress_of(run.problem.model, run.known, run.verdicts, run.ledger)
         position = 0 if place.stage == CLEAN else min(place.stage // 2 + 1, len(run.stages) + 1)
         run.watch(
             Snapshot(
@@ -381,5 +392,6 @@ def _show(run: Run, place: Place) -> None:
                 forward=run.forward,
                 backward=run.backward,
                 seconds=time.monotonic() - run.begun,
+                campaign=spent,
             )
         )

@@ -12,14 +12,16 @@ from torch import Tensor
 from robustly.adapters.border import in_range
 from robustly.adapters.data import load_data
 from robustly.adapters.models import load_model
+from robustly.auditing.campaign import asking_of
 from robustly.auditing.judge import VOTES, judge
 from robustly.auditing.plan import walks as walks
 from robustly.auditing.problem import Problem
-from robustly.core.errors import UsageError
+from robustly.core.errors import RunError, UsageError
 from robustly.core.rows import Batch, cut, device_of, put, take
 from robustly.core.specs import Entry, Spec, build, entries, lookup
 from robustly.goals import Goal
 from robustly.oracle import Access, Ledger, Limits, Model, Oracle
+from robustly.oracle.remote import CAMPAIGN
 from robustly.steps import Attack, Case
 from robustly.threats import Threat, as_threat, eps_of
 from robustly.threats.base import PerturbationSet
@@ -88,26 +90,38 @@ def attack(
     labels = data.y.to(device_of(inputs))
     goal = Goal(labels, _targets(target, labels))
     around = threat.at(inputs, loaded.domain)
+    asking = asking_of(loaded)
+    random, looks = False, 0
+    if asking is not None:
+        from robustly.auditing.meeting import meet
+
+        met = meet(loaded, asking, data, around)
+        loaded, random, looks = met.model, met.random, 1
     problem = Problem(loaded, loaded, inputs, labels, data.ids, threat, seed)
     made = _as_attack(attack)
     refuse_misfit(made, loaded, around, str(threat))
     everyone = torch.arange(len(labels), device=labels.device)
     press_on = eps_of(threat) == float("inf") if closest is None else closest
-    random, looks = (False, 0) if queries is not None and queries < LOOKS + 2 else (_is_random(loaded, inputs), LOOKS)
+    if asking is None and (queries is None or queries >= LOOKS + 2):
+        random, looks = _is_random(loaded, inputs), LOOKS
     ledger = Ledger(inputs, labels.device, deepest=random and not press_on)
-    limits = Limits(_left(queries, random, looks))
-    oracle = Oracle(loaded, around, goal, limits=limits, press_on=press_on or random, ledger=ledger)
+    limits = Limits(_left(queries, random, looks), held=VOTES if random else 0)
+    oracle = Oracle(loaded, around, goal, limits=limits, press_on=press_on or random, ledger=ledger, ids=everyone)
+    if asking is not None:
+        asking.begin(str(getattr(attack, "spec", "attack")))
     made(Case(around, goal, problem.keys(everyone, str(getattr(attack, "spec", "attack"))), oracle))
     ledger.pay(everyone[:LOOKED_AT], forward=looks)
     hits = ledger.hit.nonzero().squeeze(1)
     success = torch.zeros_like(ledger.hit)
     points = inputs
     if len(hits):
-        judged = judge(loaded, around.take(hits), goal.take(hits), take(ledger.point, hits), random)
-        ledger.pay(hits, forward=judged.passes)
+        judged = judge(loaded, around.take(hits), goal.take(hits), take(ledger.point, hits), random, hits)
+        ledger.pay_each(hits, torch.full_like(hits, judged.passes) if judged.spent is None else judged.spent)
         good = hits[judged.holds]
         success[good] = True
         points = put(inputs, good, take(ledger.point, good))
+    if asking is not None and asking.ended and asking.ended != CAMPAIGN:
+        raise RunError(f"{asking.ended}. What was answered is kept{f' in {asking.keep}' if asking.keep else ''}.")
     distance = torch.where(success, ledger.distance, float("inf"))
     return Result(points, success, distance, ledger.best_margin, ledger.forward, ledger.backward)
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from robustly.auditing.findings import CLEAN, Finding
-from robustly.auditing.judge import Judgement, confidence, judge
+from robustly.auditing.judge import VOTES, Judgement, confidence, judge
 from robustly.auditing.plan import PlanStage
 from robustly.auditing.problem import Problem
 from robustly.core.errors import ModelRaised, RunError
 from robustly.core.points import Pair, pair_bytes
 from robustly.core.rows import Batch, take
-from robustly.oracle import Access, Model, Oracle
+from robustly.oracle import Access, Limits, Model, Oracle
 from robustly.oracle.ledger import Ledger
 from robustly.steps import Case
 
@@ -75,8 +75,13 @@ def in_smaller_batches(work: Work, index: Tensor, eps: float, stage: int, fits: 
 def clean_pass(problem: Problem, index: Tensor, eps: float, spent: dict[int, list[int]]) -> Outcome:
     """Ask the model about unperturbed examples: misclassified, invalid, or open."""
     x, goal = take(problem.x, index), problem.goal(index)
-    _charge(spent, index, forward=torch.ones_like(index))
-    answer = problem.model.ask_all(x)
+    afar = problem.model.remote is not None
+    if not afar:
+        _charge(spent, index, forward=torch.ones_like(index))  # before it is asked: it may raise
+    replies = problem.model.replies(x, index)
+    if afar:
+        _charge(spent, index, forward=replies.spent)
+    answer = replies.answers
     if problem.model.access == Access.LABELS:
         wrong, odd = goal.met_by_labels(answer), torch.zeros_like(index, dtype=torch.bool)
         labels, sure, margin = answer, torch.full((len(index),), float("nan")), torch.full((len(index),), float("nan"))
@@ -85,6 +90,11 @@ def clean_pass(problem: Problem, index: Tensor, eps: float, spent: dict[int, lis
         labels, sure, margin = answer.argmax(1), confidence(answer), goal.margin(answer).double()
     out = []
     for row, i in enumerate(index.tolist()):
+        if row in replies.why:
+            flag, why = replies.why[row]
+            seen = Finding(eps=eps, stage=CLEAN, index=i, outcome="open", by="clean", flags=(flag,), why=why)
+            out.append(seen)
+            continue
         outcome = "invalid" if odd[row] else "misclassified" if wrong[row] else "open"
         flags = ("non-finite",) if odd[row] else ("tie",) if margin[row] == 0 else ()
         out.append(
@@ -101,7 +111,7 @@ def clean_pass(problem: Problem, index: Tensor, eps: float, spent: dict[int, lis
                 error="the model answered NaN or infinity on the clean input" if odd[row] else None,
             )
         )
-    return Outcome(out, 0, answer if problem.model.access > Access.LABELS else None)
+    return Outcome(out, 0, answer[replies.answered] if problem.model.access > Access.LABELS else None)
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,7 @@ class Search:
     clean: Tensor | None
     keep: Callable[[bytes], str]
     tick: Callable[[int, int], None]
+    see: Callable[[Ledger], None] = lambda ledger: None
 
 
 def attack_pass(problem: Problem, search: Search, index: Tensor, eps: float, spent: dict[int, list[int]]) -> Outcome:
@@ -136,7 +147,18 @@ def _attacked(
     around, goal = problem.around(index, eps), problem.goal(index)
     ledger = Ledger(around.x, index.device, deepest=problem.random)
     clean = None if search.clean is None else search.clean[index]
-    oracle = Oracle(model, around, goal, clean=clean, ledger=ledger, tick=search.tick, press_on=problem.random)
+    search.see(ledger)
+    oracle = Oracle(
+        model,
+        around,
+        goal,
+        clean=clean,
+        ledger=ledger,
+        tick=search.tick,
+        press_on=problem.random,
+        limits=Limits(held=VOTES if problem.random else 0),
+        ids=index,
+    )
     try:
         search.stage.make(Case(around, goal, problem.keys(index, search.purpose), oracle))
     finally:
@@ -145,9 +167,10 @@ def _attacked(
     points = take(ledger.point, hits)
     judged = None
     if len(hits):
-        judged = judge(problem.model, around.take(hits), goal.take(hits), points, problem.random)
-        _charge(spent, index[hits], torch.full_like(hits, judged.passes))
-        search.tick(judged.passes * len(hits), 0)
+        judged = judge(problem.model, around.take(hits), goal.take(hits), points, problem.random, index[hits])
+        passes = torch.full_like(hits, judged.passes) if judged.spent is None else judged.spent
+        _charge(spent, index[hits], passes)
+        search.tick(int(passes.sum()), 0)
     position = {row: k for k, row in enumerate(hits.tolist())}
     flat = ((ledger.flat == ledger.backward) & (ledger.backward > 0)).tolist()
     out = []
@@ -164,10 +187,20 @@ def _attacked(
         )
         if k is not None and judged is not None and judged.holds[k]:
             seen = _broken(seen, judged, k, search.keep(pair_bytes(_pair(points, k, around.x, row))))
+        elif k is not None and judged is not None and k in judged.unheard:
+            seen = _unheard(seen, judged.unheard[k])
         elif k is not None:
             seen = seen.model_copy(update={"flags": (*seen.flags, "judged-miss")})
+        elif row in ledger.shut:
+            seen = _unheard(seen, ledger.shut[row])
         out.append(seen)
     return out
+
+
+def _unheard(seen: Finding, said: tuple[str, str]) -> Finding:
+    """A finding that might have come out otherwise, had a remote answered on."""
+    flag, why = said
+    return seen.model_copy(update={"flags": (*seen.flags, flag), "why": why})
 
 
 def certify_pass(

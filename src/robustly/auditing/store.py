@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robustly.auditing.findings import Finding
+from robustly.auditing.findings import CLEAN, Finding, unheard
 from robustly.core.errors import RunError, UsageError
 from robustly.core.points import digest_of, read_pair, save_pair
 
@@ -119,6 +119,27 @@ class Store:
                     self._db.execute(f"DELETE FROM {table} WHERE eps = ? AND stage >= ?", (eps, stage))
                     self._db.execute(f"DELETE FROM {table} WHERE eps != ? AND stage >= 0", (eps,))
         return len(torn)
+
+    def forget_fact(self, name: str) -> None:
+        """Forget a fact."""
+        with self._guard():
+            self._db.execute("DELETE FROM facts WHERE name = ?", (name,))
+
+    def forget_cut(self) -> int:
+        """Forget the first stage in which a remote left questions unanswered and all that came after, so that they are
+        searched again; the answers there were are kept elsewhere and cost nothing. How many batches."""
+        cut = next((f for f in self.findings() if unheard(f)), None)
+        if cut is None:
+            return 0
+        at = (cut.eps, cut.stage)
+        with self._guard():
+            gone = 0
+            for table in ("findings", "batches"):
+                first = f"SELECT MIN(rowid) FROM {table} WHERE eps = ? AND stage = ?"
+                gone = self._db.execute(f"DELETE FROM {table} WHERE rowid >= ({first})", at).rowcount
+            if cut.stage == CLEAN:
+                self._db.execute("DELETE FROM clean")
+        return gone
 
     def close(self) -> None:
         """Close the file and give up the lock."""

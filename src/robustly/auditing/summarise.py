@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robustly.auditing.campaign import asking_of
 from robustly.auditing.findings import CLEAN, Finding, verdict
 from robustly.auditing.plan import PlanStage
 from robustly.auditing.run import CROSS_CHECK, Run, bracket
@@ -47,7 +48,14 @@ def _row(run: Run, index: int, findings: list[Finding]) -> Row:
         why=next((f.why for f in reversed(findings) if f.why and f.eps == run.sizes[0]), None)
         if said == "unknown"
         else None,
+        queries=0 if (asking := asking_of(run.problem.model)) is None else asking.spent_on(index),
+        broken_after=_taken(findings, broken) if broken else None,
     )
+
+
+def _taken(findings: list[Finding], by: Finding) -> int:
+    """Forward passes of an example up to the finding that decided it, in the order they were made."""
+    return sum(f.forward for f in findings[: findings.index(by) + 1])
 
 
 def _flags(findings: list[Finding]) -> tuple[str, ...]:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from robustly.adapters.endpoint import is_address
 from robustly.cli import options, values
 from robustly.cli.opening import refuse_others
 from robustly.cli.signals import current
+from robustly.core.errors import UsageError
+from robustly.report.escape import visible
 
 if TYPE_CHECKING:
     from robustly.cli.terminal import Terminal
-    from robustly.core.records import Record
+    from robustly.core.records import EndpointFacts, Record
 
 
 def audit(
@@ -60,6 +63,13 @@ def audit(
             help="Another model of the same inputs and classes; what breaks it is tried on MODEL too. May be repeated.",
         ),
     ] = (),
+    endpoint: Annotated[
+        str | None,
+        Parameter(
+            group=options.MODEL,
+            help="Settings of a MODEL that is an address: a .toml file that maps requests, answers, secret and budgets.",
+        ),
+    ] = None,
     batch: Annotated[str, Parameter(group=options.HOW, help="Examples a batch: auto or a number.")] = "auto",
     device: options.Device = "cpu",
     range_: options.Range = None,
@@ -96,6 +106,7 @@ def audit(
     one folder. Killed at any moment and started again with the same words, it
     goes on where it was.
     """
+    refuse_private(model)
     folder = Path(out or default_folder(model, data, threat, plan, limit))
     given_sizes, seconds, bounds, rows = (
         values.sizes(eps),
@@ -144,6 +155,7 @@ def audit(
             trust_pickle=trust_pickle,
             twin=twin,
             surrogates=surrogate,
+            endpoint=endpoint,
             watch=spending.see,
             command=here.command,
         )
@@ -183,6 +195,8 @@ def finish(
         here.show(summary_table(record))
         here.say("")
     here.say(bracket(record), style="bold")
+    if record.endpoint is not None:
+        here.say(paid(record.endpoint))
     for note in record.notes if verbose else ():
         here.say(f"note: {note}")
     if record.status == "partial":
@@ -209,6 +223,28 @@ def bracket(record: Record) -> str:
     )
 
 
+def paid(endpoint: EndpointFacts) -> str:
+    """What the campaign cost, in one line."""
+    parts = [f"{endpoint.queries:,} queries"]
+    parts += [f"of a budget of {endpoint.budget:,}"] if endpoint.budget is not None else []
+    told = " ".join(parts) + f", {endpoint.retries:,} of them retries and {endpoint.checks:,} checks"
+    spend = "" if endpoint.spend is None else f"; {endpoint.spend:,.2f} {endpoint.currency}".rstrip() + " spent"
+    return f"asked {visible(endpoint.url)}: {told}{spend}"
+
+
+def refuse_private(model: str) -> None:
+    """Refuse an address with what may be a secret in it: the command is written into the record.
+
+    Raises:
+        UsageError: it has one.
+    """
+    if is_address(model) and ("?" in model or "@" in model.split("//", 1)[1].split("/", 1)[0]):
+        raise UsageError(
+            "the address has a query or a user in it, which may be secret, and the command is recorded: write url into the "
+            "settings of --endpoint with {secret} in its place, and give the address up to the question mark as MODEL."
+        )
+
+
 def inputs(record: Record) -> list[str]:
     """How the inputs are read: their range, how it was found, and what was changed; two lines at most."""
     from robustly.report.words import domain
@@ -226,7 +262,7 @@ def inputs(record: Record) -> list[str]:
 
 def default_folder(model: str, data: str, threat: str, plan: str = "fast", limit: int | None = None) -> Path:
     """runs/MODEL-DATA-THREAT in characters that every file system takes, then the plan unless it is fast, and the limit."""
-    words = [_slug(_last(model)), _slug(_last(data)), _slug(threat)]
+    words = [_slug(model.split("//", 1)[1] if is_address(model) else _last(model)), _slug(_last(data)), _slug(threat)]
     if plan != "fast":
         words.append(_slug(_last(plan)))
     if limit is not None:

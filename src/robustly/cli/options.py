@@ -19,7 +19,8 @@ Model: TypeAlias = Annotated[
     str,
     Parameter(
         group=WHAT,
-        help="zoo:NAME, file.py:function, a TorchScript (.pt), torch.export (.pt2) or ONNX (.onnx) file.",
+        help="zoo:NAME, file.py:function, a TorchScript (.pt), torch.export (.pt2) or ONNX (.onnx) file, "
+        "or the address of a deployed model, https://...",
     ),
 ]
 Data: TypeAlias = Annotated[

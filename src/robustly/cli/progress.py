@@ -155,6 +155,8 @@ def _stage(snapshot: Snapshot) -> str:
 
 
 def _passes(snapshot: Snapshot, pace: Pace) -> str:
+    if snapshot.campaign is not None:
+        return snapshot.campaign.sentence
     rate = pace.rate(snapshot)
     return f"{snapshot.forward:,} forward + {snapshot.backward:,} backward passes" + (
         f", {rate:,.0f} a second" if rate else ""

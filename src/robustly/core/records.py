@@ -64,7 +64,11 @@ class Row(Frozen):
     backward: int = Field(0, description="backward passes spent on it")
     flags: tuple[str, ...] = Field((), description="tie, non-finite, flat-gradient, judged-miss, ...")
     error: str | None = Field(None, description="what the model raised, for an invalid example")
-    why: str | None = Field(None, description="why it is unknown, where a certifier said so")
+    why: str | None = Field(None, description="why it is unknown, where a certifier or an endpoint said so")
+    queries: int = Field(0, description="queries sent to an endpoint on its account, every retry included")
+    broken_after: int | None = Field(
+        None, description="forward passes it had taken when the stage that broke it was through"
+    )
 
 
 class Interval(Frozen):
@@ -139,6 +143,26 @@ class ModelFacts(Frozen):
     weights: str | None = Field(None, description="the weights file given with it")
 
 
+class EndpointFacts(Frozen):
+    """The endpoint that was asked, without its secret."""
+
+    url: str = Field(description="its address, without what stands behind a question mark")
+    digest: str = Field(description="hash of its settings, the secret and the limits left out")
+    settings: str | None = Field(None, description="the file they stand in")
+    carries: str = Field(description="what a request carries; inputs were judged as they are read from it")
+    random: bool = Field(description="the same input got different answers at the start")
+    queries: int = Field(description="inputs sent, every retry included")
+    retries: int
+    checks: int = Field(description="of them to see whether the target is random or has changed")
+    cached: int = Field(description="questions answered from the store in the last process, which cost nothing")
+    budget: int | None = Field(None, description="most queries in the campaign")
+    queries_each: int | None = Field(None, description="most queries an example")
+    spend: Number = Field(None, description="price of the queries, where one was given")
+    currency: str = ""
+    changed: str | None = Field(None, description="how the target was seen to change, if it was")
+    stopped: str | None = Field(None, description="why nothing more was asked, if that was so")
+
+
 class DataFacts(Frozen):
     """The audited examples."""
 
@@ -165,6 +189,7 @@ class Record(Frozen):
     seed: int
     model: ModelFacts
     data: DataFacts
+    endpoint: EndpointFacts | None = Field(None, description="where the model is one behind HTTP")
     summary: Summary
     stages: tuple[Stage, ...]
     sweep: tuple[SweepPoint, ...] = ()

@@ -5,3 +5,4 @@ from robustly.oracle.ledger import Ledger
 from robustly.oracle.manner import Manner, Noise
 from robustly.oracle.model import Access, Model
 from robustly.oracle.oracle import Answer, Hits, Jacobian, Limits, Oracle, Proposals
+from robustly.oracle.remote import Remote, Replies

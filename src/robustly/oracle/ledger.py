@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ class Ledger:
     rounding cannot undo. point: the best evidence: firm before not, then near before far; with `deepest` the one of lowest
     margin, for random models, where the nearest is the luckiest. distance: float64 (B,), of that point. odd: bool (B,),
     the answer at it was not finite. best_margin: float64 (B,), the lowest margin seen; one that meets the goal counts only
-    inside the set. flat: int64 (B,), gradient passes whose gradient was zero or not finite everywhere.
+    inside the set. flat: int64 (B,), gradient passes whose gradient was zero or not finite everywhere. shut: by row, the flag
+    and a sentence why a remote left it unanswered; such a row is not asked again. closed: bool (B,), those; None for none.
     """
 
     def __init__(self, x: Batch, device: torch.device, deepest: bool = False) -> None:
@@ -32,6 +33,8 @@ class Ledger:
         self.point = x.clone() if isinstance(x, Tensor) else x
         self.deepest = deepest
         self.classes = 0  # of the answers seen
+        self.shut: dict[int, tuple[str, str]] = {}
+        self.closed: Tensor | None = None
         self.changes = 0  # how often evidence was entered: while this stands, no row has closed for it
         self.forward = torch.zeros(count, dtype=torch.int64, device=device)
         self.backward = torch.zeros_like(self.forward)
@@ -50,6 +53,21 @@ class Ledger:
             self.forward.index_add_(0, rows, forward * one)
         if backward:
             self.backward.index_add_(0, rows, backward * one)
+
+    def pay_each(self, rows: Tensor, forward: Tensor) -> None:
+        """Charge forward passes (R,) to rows (which may repeat)."""
+        self.forward.index_add_(0, rows, forward)
+
+    def shut_out(self, rows: Tensor, why: Mapping[int, tuple[str, str]]) -> None:
+        """Close rows that a remote left unanswered: why, by place in `rows`."""
+        if not why:
+            return
+        closed = torch.zeros_like(self.hit) if self.closed is None else self.closed.clone()
+        for place, said in why.items():
+            row = int(rows[place])
+            closed[row] = True
+            self.shut.setdefault(row, said)
+        self.closed = closed
 
     def note(self, rows: Tensor, z: Batch, reading: Reading, near: Near, price: int = 1) -> None:
         """Enter points asked (R of them), already paid, with what their answers say; `near(i)` gives the sets of some.

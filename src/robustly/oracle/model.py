@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from robustly.core.errors import ModelRaised, RobustlyError
-from robustly.core.rows import Batch, cut, slices
+from robustly.core.rows import Batch, cut, device_of, slices
+from robustly.oracle.remote import Remote, Replies
 from robustly.threats.base import Domain
 
 
@@ -38,6 +39,7 @@ class Model:
     name, digest: what the model is called, and a hash of its weights (or of what stands for them).
     module: the network behind `call`, for certifiers and fast twins; its inputs are those of `call`.
     notes: what was detected or declared, as sentences for the record.
+    remote: the way to a model behind a wire; `call` then asks on nobody's account.
     """
 
     call: Callable[[Any], Any]
@@ -52,6 +54,7 @@ class Model:
     module: torch.nn.Module | None = None
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    remote: Remote | None = None
 
     def parts(self, x: Batch, count: int) -> list[slice]:
         """How `count` rows of inputs such as x are split into calls."""
@@ -98,6 +101,14 @@ class Model:
     def ask_all(self, z: Batch) -> Tensor:
         """The same for any number of rows, in as many calls as `parts` says."""
         return torch.cat([self.ask(cut(z, part)) for part in self.parts(z, len(z))])
+
+    def replies(self, z: Batch, owners: Tensor) -> Replies:
+        """The same with what it cost, on the account of examples `owners` int64 (B,); only a remote leaves rows unanswered."""
+        if self.remote is None:
+            every = torch.ones(len(z), dtype=torch.bool, device=device_of(z))
+            return Replies(self.ask_all(z), every, every.long())
+        found = self.remote.ask(z, owners)
+        return replace(found, answers=self.remote.named(found.answers)) if self.access == Access.LABELS else found
 
 
 def _labelled(call: Callable[[Any], Any]) -> Callable[[Any], Tensor]:

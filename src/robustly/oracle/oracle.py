@@ -17,6 +17,7 @@ from robustly.oracle.ledger import Ledger
 from robustly.oracle.manner import Manner
 from robustly.oracle.model import Access, Model
 from robustly.oracle.reading import Reading, of_labels, of_scores, pooled
+from robustly.oracle.remote import Remote
 from robustly.oracle.window import Window, window
 from robustly.threats.base import PerturbationSet
 
@@ -65,9 +66,11 @@ Heads = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Limits:
-    """Hard limits. queries: most forward passes an example, None for no limit."""
+    """Hard limits. queries: most forward passes an example, None for no limit. held: queries that the account of an example
+    with a remote keeps, say for the judge."""
 
     queries: int | None = None
+    held: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what would ask nothing."""
@@ -82,6 +85,9 @@ class Oracle:
     budget stops a row, for attacks that look for the nearest point or the worst. A point becomes evidence only here: asked,
     a member of the set, and meeting the oracle's goal, whatever goal the attack climbs. `tick(forward, backward)` is told of
     passes as they are paid, for progress.
+
+    A model behind a wire may leave rows unanswered: those are closed and nothing is noted of them. What is asked and noted
+    is the point as the wire carries it. `ids`: int64, the example number of each row, on whose account it is asked.
     """
 
     def __init__(
@@ -97,9 +103,10 @@ class Oracle:
         rows: Tensor | None = None,
         tick: Callable[[int, int], None] | None = None,
         manner: Manner = Manner(),  # noqa: B008 - frozen
+        ids: Tensor | None = None,
     ) -> None:
         self.model, self.around, self.goal, self.limits, self.press_on = model, around, goal, limits, press_on
-        self.manner = manner
+        self.manner, self.ids = manner, ids
         self._clean, self._tick = clean, tick
         self._whole: PerturbationSet = around  # what the ledger's evidence must lie in
         self._windows: tuple[Window, ...] = ()
@@ -140,6 +147,8 @@ class Oracle:
         out = torch.ones_like(self.rows, dtype=torch.bool) if self.press_on else ~self.ledger.firm[self.rows]
         for found in self._windows:
             out = out & ~found.firm[found.seats]
+        if self.ledger.closed is not None:
+            out = out & ~self.ledger.closed[self.rows]
         if self.limits.queries is not None:
             out = out & (self.ledger.forward[self.rows] + self.manner.price <= self.limits.queries)
         return out
@@ -147,6 +156,7 @@ class Oracle:
     @property
     def all_open(self) -> bool:
         """Would every row be asked? Looks at the rows only where evidence came in since it was last so."""
+<<<<<<< HEAD
         return self.still_open() is None
 
     def still_open(self) -> Tensor | None:
@@ -159,6 +169,15 @@ class Oracle:
             return index
         self._seen_open = self.ledger.changes
         return None
+=======
+        if self.limits.queries is not None or self.ledger.closed is not None:
+            return bool(self.open.all())
+        if (self.press_on and not self._windows) or self._seen_open == self.ledger.changes:
+            return True
+        everyone = bool(self.open.all())
+        self._seen_open = self.ledger.changes if everyone else -1
+        return everyone
+>>>>>>> endpoint
 
     def scores(self, z: Batch, where: Tensor | None = None) -> Tensor:
         """Scores (B, K) at z; zeros in rows that are closed or outside `where`, bool (B,)."""
@@ -171,11 +190,12 @@ class Oracle:
         if self.model.access == Access.LABELS:
             answers = torch.full((len(self.rows),), -1, dtype=torch.int64, device=self.rows.device)
             for part in self._parts(len(rows)):
-                points = take(z, rows[part])
                 at = rows[part]
-                found = [self._named(points, at) for _ in range(self.manner.times)]
-                self._note(at, points, pooled([of_labels(labels, self.goal.take(at)) for labels in found]))
-                answers = answers.index_copy(0, at, found[0] if len(found) == 1 else torch.stack(found).mode(0).values)
+                points = self._carried(take(z, at), at)
+                found, heard = self._several(points, at)
+                self._note_heard(at, points, pooled([of_labels(labels, self.goal.take(at)) for labels in found]), heard)
+                said = found[0] if len(found) == 1 else torch.stack(found).mode(0).values
+                answers = answers.index_copy(0, at, said if heard is None else torch.where(heard, said, -1))
             return answers
         return spread(self._ask(z, rows)[rows].argmax(1), rows, len(self.rows), fill=-1)
 
@@ -222,10 +242,10 @@ class Oracle:
         self._grant(Access.SCORES)
         asked = self._affordable(owner)
         index = asked.nonzero().squeeze(1)
-        found = self._answers(take(candidates, index), owner[index])
+        found, heard = self._answers(take(candidates, index), owner[index])
         if not len(index):
             return Proposals(torch.zeros(len(asked), self._classes, device=asked.device), asked)
-        return Proposals(spread(found, index, len(asked)), asked)
+        return Proposals(spread(found, index, len(asked)), asked if heard is None else _among(heard, index, asked))
 
     def hits(self, candidates: Batch, owner: Tensor) -> Hits:
         """Which of M candidates meet the goal, each belonging to a row: all that an attack on labels alone may see.
@@ -237,10 +257,13 @@ class Oracle:
         met = torch.zeros_like(asked)
         for part in self._parts(len(index)):
             some, at = index[part], owner[index[part]]
-            points = take(candidates, some)
-            reading = pooled([self._told(points, at) for _ in range(self.manner.times)])
-            self._note(at, points, reading)
-            met[some] = reading.met
+            points = self._carried(take(candidates, some), at)
+            found, heard = self._several(points, at)
+            reading = pooled([self._read(answer, self.goal.take(at)) for answer in found])
+            self._note_heard(at, points, reading, heard)
+            met[some] = reading.met if heard is None else reading.met & heard
+            if heard is not None:
+                asked[some] = heard
         return Hits(met, asked)
 
     def clean_scores(self) -> Tensor:
@@ -285,38 +308,76 @@ class Oracle:
 
     def _ask(self, z: Batch, rows: Tensor) -> Tensor:
         everything = len(rows) == len(self.rows)
-        found = self._answers(z if everything else take(z, rows), rows)
+        found, _ = self._answers(z if everything else take(z, rows), rows)
         if not len(rows):
             return torch.zeros(len(self.rows), self._classes, device=self.rows.device)
         return found if everything else spread(found, rows, len(self.rows))
 
-    def _answers(self, points: Batch, local: Tensor) -> Tensor:
-        """Scores (R, K) of points that belong to local rows (R,), paid and noted."""
-        out = []
+    def _answers(self, points: Batch, local: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Scores (R, K) of points that belong to local rows (R,), paid and noted, and which were heard: None for all."""
+        out: list[Tensor] = []
+        heard: list[Tensor | None] = []
         for part in self._parts(len(local)):
-            some, at = cut(points, part), local[part]
-            found = [self._scored(some, at) for _ in range(self.manner.times)]
-            self._note(at, some, pooled([of_scores(scores, self.goal.take(at)) for scores in found]))
+            at = local[part]
+            some = self._carried(cut(points, part), at)
+            found, given = self._several(some, at)
+            self._note_heard(at, some, pooled([of_scores(scores, self.goal.take(at)) for scores in found]), given)
             out.append(_mean(found))
-        return torch.cat(out) if out else torch.zeros(0, self._classes, device=self.rows.device)
+            heard.append(given)
+        everyone = None if all(one is None for one in heard) else torch.cat([one for one in heard if one is not None])
+        return (torch.cat(out) if out else torch.zeros(0, self._classes, device=self.rows.device)), everyone
 
-    def _scored(self, points: Batch, local: Tensor) -> Tensor:
+    def _carried(self, points: Batch, local: Tensor) -> Batch:
+        """The points as they will be read on the other side of a wire; in the end it is these that are asked and noted."""
+        remote = self.model.remote
+        return points if remote is None else remote.carried(points, self._whole.take(local))
+
+    def _several(self, points: Batch, local: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """As many answers to each point as the manner says, scores or labels; and which points were heard each time."""
+        found, heard = [], None
+        for _ in range(self.manner.times):
+            answers, given = self._asked(points, local)
+            found.append(answers)
+            heard = given if heard is None else heard if given is None else heard & given
+        return found, heard
+
+    def _asked(self, points: Batch, local: Tensor) -> tuple[Tensor, Tensor | None]:
+        """One answer to each point, paid; and which were heard, None where every question is."""
+        if self.model.remote is not None:
+            return self._asked_afar(points, local, self.model.remote)
         self._pay(local, forward=1)
-        given = points.clone() if isinstance(points, Tensor) else points  # a model may write into its input
-        scores = self.model.ask(given)
-        self._refuse_labels_beyond(scores)
-        return scores
-
-    def _told(self, points: Batch, local: Tensor) -> Reading:
-        """The reading of one answer, whatever the model gives."""
-        goal = self.goal.take(local)
+        answers = self.model.ask(points.clone() if isinstance(points, Tensor) else points)  # a model may write into it
         if self.model.access == Access.LABELS:
-            return of_labels(self._named(points, local), goal)
-        return of_scores(self._scored(points, local), goal)
+            return answers.long(), None
+        self._refuse_labels_beyond(answers)
+        return answers, None
 
-    def _named(self, points: Batch, local: Tensor) -> Tensor:
-        self._pay(local, forward=1)
-        return self.model.ask(points.clone() if isinstance(points, Tensor) else points).long()
+    def _asked_afar(self, points: Batch, local: Tensor, remote: Remote) -> tuple[Tensor, Tensor]:
+        rows = self.rows[local]
+        left = None if self.limits.queries is None else self.limits.queries - self.ledger.forward[rows]
+        replies = remote.ask(points, rows if self.ids is None else self.ids[rows], left, self.limits.held)
+        self.ledger.pay_each(rows, replies.spent)
+        self.ledger.shut_out(rows, replies.why)
+        if self._tick:
+            self._tick(int(replies.spent.sum()), 0)
+        if self.model.access == Access.LABELS:
+            return remote.named(replies.answers), replies.answered
+        if replies.answered.any():
+            self._refuse_labels_beyond(replies.answers)
+        return replies.answers, replies.answered
+
+    def _read(self, answers: Tensor, goal: Goal) -> Reading:
+        """The reading of one answer a row, whatever the model gives."""
+        return of_labels(answers, goal) if self.model.access == Access.LABELS else of_scores(answers, goal)
+
+    def _note_heard(self, local: Tensor, points: Batch, reading: Reading, heard: Tensor | None) -> None:
+        """Note the points that were answered."""
+        if heard is None or bool(heard.all()):
+            self._note(local, points, reading)
+            return
+        index = heard.nonzero().squeeze(1)
+        if len(index):
+            self._note(local[index], take(points, index), Reading(*(part[index] for part in reading)))
 
     def _gradient(self, z: Tensor, loss: Loss, goal: Goal, local: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         goal = goal.take(local)
@@ -407,6 +468,11 @@ class Oracle:
     def _near(self, local: Tensor) -> Callable[[Tensor], PerturbationSet]:
         """The sets of some of the local rows, made only when there is something to check against them."""
         return lambda index: self._whole.take(local[index])
+
+
+def _among(heard: Tensor, index: Tensor, asked: Tensor) -> Tensor:
+    """Which of all candidates were heard, where `heard` is about those at `index`."""
+    return torch.zeros_like(asked).index_copy_(0, index, heard)
 
 
 def _indices(among: Tensor) -> Tensor:

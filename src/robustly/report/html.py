@@ -13,6 +13,8 @@ from robustly.core.points import write_atomically
 from robustly.core.records import Record, Row, read_record
 from robustly.report import panels, plots, tables, words
 from robustly.report.escape import visible
+from robustly.report.queries import queries
+from robustly.report.query_plots import distance_curve, success_curve
 
 MOST_ROWS = 200
 """Examples listed one by one; the others are in the record."""
@@ -52,6 +54,9 @@ def report_html(record: Record) -> str:
         "bracket": plots.bracket_bar(record),
         "bracket_small": plots.bracket_bar(record, wide=420),
         "curve": plots.accuracy_curve(record),
+        "queries": (bought := queries(record)),
+        "success_curve": success_curve(bought) if bought else None,
+        "distance_curve": distance_curve(bought) if bought else None,
         "gallery": panels.gallery(record),
         "classes": classes,
         "class_count": tables.class_count(record),
