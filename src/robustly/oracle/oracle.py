@@ -355,10 +355,7 @@ class Oracle:
         with torch.enable_grad():
             scores = self.model.answer(points.clone())  # not a leaf, nor the attack's own: a model may write into it
         if not scores.requires_grad:
-            raise AccessError(
-                f"no gradient flows through {self.model.name}: its answer is cut off from its input (no_grad, detach, "
-                'argmax or numpy inside). Grant scores only (access="scores"), so that query attacks are used.'
-            )
+            raise self._cut_off()
         self._refuse_labels_beyond(scores)
         return scores
 
@@ -366,7 +363,9 @@ class Oracle:
         """The gradient of value (R,) at the points, finite; a backward pass. again: the graph is kept for another."""
         self._pay(local, backward=1)
         with self.model.blamed():
-            (grad,) = torch.autograd.grad(value.sum(), points, retain_graph=again)
+            (grad,) = torch.autograd.grad(value.sum(), points, retain_graph=again, allow_unused=True)
+        if grad is None:  # the scores have a graph, but that of the weights alone
+            raise self._cut_off()
         largest = grad.flatten(1).abs().amax(1)  # as vector_norm gives it, several times as fast; NaN comes through
         sound = torch.isfinite(largest)
         if grad.is_cuda or not sound.all():  # a look costs more than the repair where it must wait for the device
@@ -380,9 +379,19 @@ class Oracle:
         for found in self._windows:
             found.note(local, points, reading)
 
+    def _cut_off(self) -> AccessError:
+        return AccessError(
+            f"no gradient flows through {self.model.name}: its answer is cut off from its input (no_grad, detach, "
+            'argmax or numpy inside). Grant scores only (access="scores"), so that query attacks are used.'
+        )
+
     def _refuse_labels_beyond(self, scores: Tensor) -> None:
-        if self.ledger.classes == scores.shape[1]:
+        if scores.dim() == 2 and self.ledger.classes == scores.shape[1]:
             return
+        if scores.dim() != 2 or scores.shape[1] < 2:
+            raise UsageError(
+                f"{self.model.name} answers the shape {tuple(scores.shape)}; scores (B, K) of at least 2 classes are wanted."
+            )
         self.ledger.classes = scores.shape[1]  # looked at once for all windows on this ledger
         largest = int(self.goal.y.max())
         if self.goal.target is not None:
