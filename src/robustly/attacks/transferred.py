@@ -22,7 +22,7 @@ from robustly.steps.walk import still_open
 def transferred(surrogate: Model, inner: Attack, times: int = 1) -> Attack:
     """An attack on a surrogate, whose deepest point is then asked of the model: one forward pass of it each time.
 
-    Where the surrogate holds, that point is the input as it is, so the pass tells nothing new; another `inner` may help.
+    Where the surrogate holds there is no point to ask, and nothing is paid; another `inner` may help.
     The surrogate's own passes are not on the bill, which counts what the model under audit is asked.
 
     Args:
@@ -31,8 +31,10 @@ def transferred(surrogate: Model, inner: Attack, times: int = 1) -> Attack:
         times: how often, each time with fresh random keys.
 
     Raises:
-        UsageError: times < 1, or a surrogate without gradients.
+        UsageError: times < 1, or a surrogate that is no `Model` or has no gradients.
     """
+    if not isinstance(surrogate, Model):
+        raise UsageError(f"a surrogate is a Model, got a {type(surrogate).__name__}: make it with load_model(...).")
     if times < 1:
         raise UsageError(f"times must be at least 1, got {times}.")
     if surrogate.access < Access.GRADIENTS:
@@ -48,6 +50,6 @@ def transferred(surrogate: Model, inner: Attack, times: int = 1) -> Attack:
             ledger = Ledger(case.around.x, device_of(case.around.x), deepest=True)
             oracle = Oracle(surrogate, case.around, case.goal, press_on=True, ledger=ledger)
             inner(Case(case.around, case.goal, fold(case.key, index), oracle))
-            case.oracle.labels(ledger.point)
+            case.oracle.labels(ledger.point, ledger.hit)
 
     return attack
