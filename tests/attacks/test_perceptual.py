@@ -56,7 +56,7 @@ def test_roughness_is_that_of_the_paper():
 def test_stadv_finds_the_least_flow_and_takes_the_neighbours_along(needed):
     level = RAMP[0, 0, 4, 4] + 0.05 * needed
     smooth, rough = (
-        run(stadv(60, 3, tau), Flow(2.0), RAMP, lambda z: 100 * (level - z[:, 0, 4, 4])) for tau in (0.05, 0.0)
+        run(stadv(30, 2, tau), Flow(1.0), RAMP, lambda z: 100 * (level - z[:, 0, 4, 4])) for tau in (0.05, 0.0)
     )
     for ledger in (smooth, rough):
         assert ledger.hit.all()
@@ -74,7 +74,7 @@ def test_stadv_stays_within_its_reach():
         asked.append(z.detach())
         return 100 * (level - z[:, 0, 4, 4])
 
-    ledger = run(stadv(20, 3), Flow(1.0), RAMP, margin)
+    ledger = run(stadv(25, 1), Flow(1.0), RAMP, margin)
     assert not ledger.hit.any()
     assert Flow(1.0).at(RAMP.expand(len(asked), -1, -1, -1), UNIT).contains(torch.cat(asked)).all()
 
@@ -94,7 +94,7 @@ def test_the_slope_of_colour_is_that_of_the_measure():
 def test_perc_cw_finds_the_least_visible_colour():
     """One pixel whose channels must sum to 0.3 more: the best of all colours that do, from a table."""
     x = torch.tensor([0.3, 0.5, 0.4]).reshape(1, 3, 1, 1)
-    found = run(perc_cw(60, 4, rate=0.03), Colour(60.0), x, lambda z: 20 * (1.5 - z.sum((1, 2, 3))))
+    found = run(perc_cw(40, 3, rate=0.04), Colour(60.0), x, lambda z: 20 * (1.5 - z.sum((1, 2, 3))))
     red, green = torch.meshgrid(torch.linspace(0, 1, 81), torch.linspace(0, 1, 81), indexing="ij")
     blue = 1.5 - red - green
     table = torch.stack((red, green, blue), -1)[(blue >= 0) & (blue <= 1)][:, :, None, None]
