@@ -61,7 +61,7 @@ def attacks():
     return [entry for entry in entries("attack") if "surrogate" not in entry.parameters]
 
 
-OF_IMAGES = (Rotate, Shift, Corrupt, Flow, Colour, Ssim)
+OF_IMAGES = (Rotate, Shift, Corrupt, Flow, Colour, Ssim, Features)
 """Threats to images (C, H, W) alone, which have one size for all rows, in no units of the input."""
 
 

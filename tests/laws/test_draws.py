@@ -35,7 +35,8 @@ def asked(attack, threat, count=6, seed=0):
 
 DRAWS_NOTHING = (
     "fgsm", "bim", "mifgsm", "nifgsm", "cw", "cw_l0", "cw_linf", "sweep", "jsma", "sigma_zero", "sparsefool", "alma", "ddn",
-    "deepfool", "superdeepfool", "ead", "fmn", "pdpgd", "trust_region", "closing_in", "fab", "fab_t", "brendel_bethge",
+    "deepfool", "superdeepfool", "ead", "fmn", "pdpgd", "trust_region", "closing_in", "fab", "fab_t", "brendel_bethge", "stadv",
+    "perc_cw",
 )  # fmt: skip
 """Attacks without chance at the small settings of the laws."""
 
