@@ -77,7 +77,5 @@ def test_passes_of_a_survivor():
 
 
 def test_arguments_that_make_no_sense_are_refused():
-    with pytest.raises(UsageError, match="decay"):
-        adam(first=1.0)
     with pytest.raises(UsageError, match="size"):
         pgd_adam(size=0.0)

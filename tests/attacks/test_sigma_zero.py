@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 
-from robustly.attacks.sigma_zero import Sparse, descended, kept, sigma_zero
+from robustly.attacks.sigma_zero import LEAST_RATE, Sparse, descended, kept, sigma_zero
 from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.goals import Goal
@@ -126,3 +129,20 @@ def test_other_sets_and_unbounded_domains_are_refused():
         small().run(sigma_zero(3), L1(1.0))
     with pytest.raises(UsageError, match="bounded"):
         room(Case(L0(3).at(torch.zeros(1, 3)), Goal(torch.zeros(1)), torch.zeros(1, 2), None), "sigma_zero")
+
+
+def test_the_rate_falls_along_half_a_cosine_from_the_first_step_on():
+    """A steep line that is never met: Adam's steps are as long as the rate, so the points asked tell it."""
+    asked = []
+
+    def call(z):
+        asked.append(float(z.detach()[0, 0]))
+        return torch.stack((1e6 * (2 - z[:, 0]), torch.zeros(len(z))), 1)
+
+    model, x = Model(call, Domain(0.0, 1.0)), torch.full((1, 1), 0.1)
+    around, goal = L0(INF).at(x, model.domain), Goal(torch.zeros(1, dtype=torch.int64))
+    oracle = Oracle(model, around, goal)
+    sigma_zero(4, rate=0.02, threshold=0.0, gain=0.0)(Case(around, goal, keys.from_ids(0, ["0"]), oracle))
+    steps = [b - a for a, b in pairwise(asked)]
+    want = [0.02 * (LEAST_RATE + (1 - LEAST_RATE) * (1 + math.cos(math.pi * i / 4)) / 2) for i in range(4)]
+    assert steps == pytest.approx(want, rel=1e-3)

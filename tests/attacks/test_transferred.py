@@ -57,6 +57,11 @@ def test_a_surrogate_without_gradients_is_refused():
         transferred(blind, pgd(3))
 
 
+def test_a_surrogate_that_is_no_model_is_refused():
+    with pytest.raises(UsageError, match="a surrogate is a Model, got a function"):
+        transferred(small().model.call, pgd(3))
+
+
 def test_the_surrogate_is_named_by_its_weights():
     surrogate = replace(small().model, name="other", digest="0123456789abcdef")
     assert "other#0123456789ab" in str(transferred(surrogate, pgd(3)).spec)

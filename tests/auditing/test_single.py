@@ -20,16 +20,18 @@ from robustly import (
     pgd,
     square,
 )
-from robustly.core.errors import UsageError
-from robustly.losses import margin
-from robustly.steps import in_turn
+from robustly.core.errors import RobustlyError, SoundnessWarning, UsageError
+from robustly.losses import cross_entropy, dlr, margin
+from robustly.oracle import Model
+from robustly.steps import in_turn, per_target
+from robustly.threats import Domain
 
 X = torch.full((10, 6), 0.5)
 Y = torch.zeros(10, dtype=torch.int64)
 
 
 def lucky(share, seed=0):
-    """Errs on a share of its answers, whatever it is asked."""
+    """Errs on a share of its answers, whatever it is asked; it has no gradient."""
     g = torch.Generator().manual_seed(seed)
 
     def call(z):
@@ -46,6 +48,7 @@ def still(z):
     return torch.stack((m, torch.zeros_like(m)), 1)
 
 
+@pytest.mark.filterwarnings("ignore::robustly.core.errors.SoundnessWarning")
 def test_a_random_model_is_voted_on():
     found = attack(pgd(20), lucky(0.2), X, Y, Linf(0.1), range=(0, 1))
     assert not found.success.any()
@@ -92,7 +95,7 @@ def character_counts(texts):
 @pytest.mark.parametrize(
     ("made", "threat", "said"),
     [
-        (cw(), Edits(2), "cw walks in Ball, and edits:2 is a .*greedy"),
+        (cw(), Edits(2), "cw walks in Ball, and edits:2 is an EditSet.*greedy"),
         (in_turn(pgd(), greedy()), Edits(2), "pgd walks in Smooth"),
         (cw(), Grid(Linf(0.1)), "cw walks in Ball, and .*8bit is a GridSet.*pgd"),
         (least_radius(greedy()), Linf(0.1), "greedy walks in Finite, and linf:0.1 is a LinfBall.*square"),
@@ -118,15 +121,131 @@ def test_least_radius_through_the_front_door():
     assert found.distance.numpy() == pytest.approx(0.2 / 6, rel=0.02)
 
 
-@pytest.mark.parametrize("grad", ["zero", "nan"])
-def test_a_gradient_of_nothing_is_survived_and_finds_nothing_by_itself(grad):
+def lost(way, z):
+    return (z * 0).sum(1) if way == "zero" else ((z * 0).sqrt() * 0).sum(1)
+
+
+@pytest.mark.parametrize("way", ["zero", "nan"])
+def test_a_gradient_of_nothing_is_told_and_finds_nothing_by_itself(way):
     def call(z):
-        lost = (z * 0).sum(1) if grad == "zero" else ((z * 0).sqrt() * 0).sum(1)
-        m = torch.ones(len(z)) + lost
+        m = 2 + lost(way, z)
         return torch.stack((m, torch.zeros_like(m)), 1)
 
-    found = attack(apgd(5), call, X, Y, Linf(0.1), range=(0, 1))
+    with pytest.warns(SoundnessWarning, match="masked gradients: .* for 10 examples"):
+        found = attack(apgd(5), call, X, Y, Linf(0.1), range=(0, 1))
     assert not found.success.any()
+    assert found.flat.all()
+    assert len(found.warnings) == 1
+    assert "1 warning" in repr(found)
+
+
+def test_a_lost_gradient_is_told_of_its_example_alone():
+    x = X.clone()
+    x[3] = 0.1
+
+    def call(z):  # blind where the inputs are small
+        seen = torch.where(z.sum(1) > 1.5, z.sum(1), z.sum(1).detach())
+        m = 3.2 - seen
+        return torch.stack((m, torch.zeros_like(m)), 1)
+
+    with pytest.warns(SoundnessWarning, match="for 1 example;"):
+        found = attack(pgd(5, 0.25, margin), call, x, Y, Linf(0.1), range=(0, 1))
+    assert found.flat.tolist() == [i == 3 for i in range(10)]
+    assert found.success.tolist() == [i != 3 for i in range(10)]
+    blind = attack(square(20), call, x, Y, Linf(0.1), range=(0, 1))  # asks no gradient: nothing to warn of
+    assert not blind.flat.any()
+    assert not blind.warnings
+
+
+@pytest.mark.parametrize("queries", [None, 4, 9])
+def test_probabilities_are_told_and_the_look_is_within_the_budget(queries):
+    rows = []
+
+    def call(z):
+        rows.append(len(z))
+        return still(z).softmax(1)
+
+    with pytest.warns(SoundnessWarning, match="look like probabilities"):
+        found = attack(pgd(5), call, X, Y, Linf(0.01), range=(0, 1), queries=queries)
+    assert found.forward.sum() == sum(rows)
+    assert queries is None or found.forward.max() <= queries
+
+
+def test_without_room_for_a_look_nothing_is_looked_at():
+    rows = []
+
+    def call(z):
+        rows.append(len(z))
+        return still(z).softmax(1)
+
+    found = attack(pgd(5), call, X, Y, Linf(0.01), range=(0, 1), queries=3)
+    assert found.forward.sum() == sum(rows)
+    assert found.forward.max() <= 3
+    assert not found.warnings
+
+
+def test_answers_that_are_no_numbers_are_told():
+    with pytest.warns(SoundnessWarning) as told:
+        found = attack(pgd(3), lambda z: still(z) * float("nan"), X, Y, Linf(0.01), range=(0, 1))
+    assert found.odd.all()
+    assert found.success.all()
+    assert any("non-finite outputs" in str(w.message) for w in told)
+
+
+class Weighed(torch.nn.Module):
+    """Its answer has a graph, but one that leads to its weight alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, z):
+        return self.weight * still(z.detach())
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (lambda z: still(z)[:, :1], "1 class and nothing to confuse"),
+        (Model(lambda z: still(z)[:, :1], Domain(0, 1)), r"shape \(10, 1\); scores \(B, K\) of at least 2"),
+        (Model(lambda z: still(z)[:, 0], Domain(0, 1)), r"shape \(10,\); scores \(B, K\) of at least 2"),
+        (lambda z: {"logits": still(z)}, r'model\(x\)\["logits"\]'),
+        (lambda z: still(z.detach()), "no gradient flows"),
+        (Weighed().eval(), "no gradient flows"),
+    ],
+)
+def test_a_model_that_cannot_be_attacked_so_is_refused(model, says):
+    with pytest.raises(RobustlyError, match=says):
+        attack(pgd(3), model, X, Y, Linf(0.1), range=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"target": 7}, "label 7 is beyond the 2 classes"),
+        ({"target": -1}, "from 0 on; got -1"),
+        ({"target": "cat"}, "got 'cat'"),
+        ({"target": 1.0}, "whole numbers"),
+        ({"target": torch.tensor([1, 1])}, r"shape \(10,\)"),
+        ({"target": 0}, "its true label 0"),
+        ({"queries": 5.0}, "queries must be a whole number"),
+        ({"queries": "5"}, "queries must be a whole number"),
+        ({"seed": 0.5}, "seed must be a whole number"),
+    ],
+)
+def test_a_wrong_target_budget_or_seed_is_refused(given, says):
+    with pytest.raises(UsageError, match=says):
+        attack(pgd(3), still, X, Y, Linf(0.1), range=(0, 1), **given)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_two_or_three_classes_are_enough_for_every_loss(classes):
+    def call(z):
+        return torch.cat((still(z), torch.full((len(z), 1), -9.0)), 1)[:, :classes]
+
+    for loss in (dlr, margin, cross_entropy):
+        found = attack(per_target(apgd(10, loss), 9), call, X, Y, Linf(0.1), range=(0, 1))
+        assert found.success.all()
 
 
 def test_integer_inputs_are_refused():

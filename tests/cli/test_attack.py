@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 
 ATTACK = ("attack", "pgd", "net.py:counted", "data.npz", "--threat")
 
@@ -59,3 +60,105 @@ def test_nothing_to_attack(here, run):
     said = run("attack", "noise", "net.py:nan", "data.npz", "--threat", "linf:0.1", "--out", "adv.npz")
     assert said.code == 0
     assert "nothing to attack" in said.out
+
+
+DOUBTFUL = """
+import torch
+from torch import nn
+
+
+class Reading(nn.Module):
+    def __init__(self, read):
+        super().__init__()
+        self.read = read
+
+    def forward(self, z):
+        return self.read(z[:, :3] + z[:, 3:], z)
+
+
+def chances():
+    return Reading(lambda s, z: s.softmax(1)).eval()
+
+
+def stepped():
+    return Reading(lambda s, z: (20 * s).round()).eval()
+
+
+def lost():
+    return Reading(lambda s, z: s + ((z * 0).sqrt() * 0).sum(1, keepdim=True)).eval()
+
+
+def torn():
+    return Reading(lambda s, z: s.detach()).eval()
+
+
+def alone():
+    return Reading(lambda s, z: s[:, :1]).eval()
+
+
+def lengths():
+    return lambda texts: torch.tensor([[float(len(t)), 3.0, 1.0] for t in texts])
+"""
+
+
+@pytest.fixture
+def doubtful(here):
+    (here / "odd.py").write_text(DOUBTFUL)
+    (here / "texts.tsv").write_text("text\tlabel\nfree money\t0\nhello you\t0\n")
+    with np.load(here / "data.npz") as data:
+        np.savez(here / "whole.npz", x=(9 * data["x"]).astype(np.int64), y=data["y"])
+    return here
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("chances", "warning: the scores look like probabilities"),
+        ("stepped", "warning: masked gradients: every gradient was zero or not finite for 24 examples"),
+        ("lost", "warning: masked gradients: every gradient was zero or not finite for 24 examples"),
+    ],
+)
+def test_a_doubtful_model_is_attacked_with_a_warning(doubtful, run, model, said):
+    words = (
+        "attack",
+        "pgd",
+        f"odd.py:{model}",
+        "data.npz",
+        "--threat",
+        "linf:0.01",
+        "--set",
+        "steps=3",
+        "--batch",
+        "7",
+    )
+    found = run(*words, "--out", "adv.npz")
+    assert found.code == 0
+    assert found.err.count("warning: ") == 1  # once, not once a batch
+    assert said in found.err
+    with np.load(doubtful / "adv.npz") as saved:
+        assert saved["flat"].all() == (model != "chances")
+        assert not saved["odd"].any()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("pgd", "odd.py:alone", "data.npz", "linf:0.1"), "1 class and nothing to confuse"),
+        (("pgd", "odd.py:torn", "data.npz", "linf:0.1"), "pgd needs gradients, the model grants scores"),
+        (("pgd", "net.py:build", "whole.npz", "linf:0.1"), "inputs are int64"),
+        (
+            ("cw", "odd.py:lengths", "texts.tsv", "edits:2"),
+            "cw walks in Ball, and edits:2 is an EditSet.* greedy, noise",
+        ),
+        (("cw_linf", "odd.py:lengths", "texts.tsv", "edits:2"), "cw_linf walks in LinfBall, and edits:2 is an EditSet"),
+        (("restarts", "odd.py:lengths", "texts.tsv", "edits:2", "--set", "inner=cw"), "cw walks in Ball, and edits:2"),
+        (("pgd", "net.py:build", "data.npz", "linf:0.1", "--set", "steps=2.0"), r"got 2\.0\. Write pgd\(steps=2\)"),
+        (("ead", "net.py:build", "data.npz", "linf:0.1"), "ead walks in L1Ball.*, and linf:0.1 is a LinfBall"),
+    ],
+)
+def test_what_cannot_be_attacked_is_refused_with_the_remedy(doubtful, run, words, said):
+    name, model, data, threat, *more = words
+    found = run("attack", name, model, data, "--threat", threat, *more)
+    assert found.code == 2
+    assert re.search(said, found.err), found.err
+    assert "Traceback" not in found.err

@@ -59,17 +59,27 @@ CASES = [(make, norm, name, NEAR[i][2][j]) for i, (make, norm, _) in enumerate(N
 
 def ratio(make, norm: str, known: Known, queries: int) -> torch.Tensor:
     known = replace(known, model=known.model.granting(Access.LABELS))
-    ledger = attacked(known, make(queries, **SETTINGS.get(make.__name__, {}), pool=torch.zeros(1, known.x.shape[1])), norm, torch.inf, press_on=True)
+    ledger = attacked(
+        known,
+        make(queries, **SETTINGS.get(make.__name__, {}), pool=torch.zeros(1, known.x.shape[1])),
+        norm,
+        torch.inf,
+        press_on=True,
+    )
     assert ledger.hit.all()
     assert ledger.forward.max() <= queries
     return ledger.distance / known.distance[norm]
 
 
-@pytest.mark.parametrize(("make", "norm", "name", "middle"), CASES, ids=[f"{m.__name__} {n} {k}" for m, n, k, _ in CASES])
+@pytest.mark.parametrize(
+    ("make", "norm", "name", "middle"), CASES, ids=[f"{m.__name__} {n} {k}" for m, n, k, _ in CASES]
+)
 def test_comes_near_the_least_distance(make, norm, name, middle):
     known = MODELS[name]()
     late, soon = ratio(make, norm, known, 1000), ratio(make, norm, known, 60)
     assert late.min() >= 1 - 1e-4
-    print(f"\n{make.__name__} {norm} {name}: median {late.median():.4f}, worst {late.max():.4f}; after 60 {soon.median():.3f}")
+    print(
+        f"\n{make.__name__} {norm} {name}: median {late.median():.4f}, worst {late.max():.4f}; after 60 {soon.median():.3f}"
+    )
     assert late.median() < middle
     assert late.median() < soon.median()

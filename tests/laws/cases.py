@@ -1,6 +1,7 @@
 """What the laws are held on: every threat, every registered attack at small settings, and a model that treats rows alone."""
 
 import inspect
+import math
 
 import torch
 
@@ -9,13 +10,29 @@ from robustly.core import keys
 from robustly.core.specs import entries
 from robustly.goals import Goal
 from robustly.oracle import Model
-from robustly.threats import L0, L1, L2, Both, Colour, Corrupt, Domain, Edits, Flow, Grid, Linf, Rotate, Shift, Ssim
+from robustly.threats import (
+    L0,
+    L1,
+    L2,
+    Both,
+    Colour,
+    Corrupt,
+    Domain,
+    Edits,
+    Features,
+    Flow,
+    Grid,
+    Linf,
+    Rotate,
+    Shift,
+    Ssim,
+)
 
 UNIT = Domain(0.0, 1.0)
 
 SMALL = {
     "steps": 6, "binary_steps": 2, "queries": 40, "tries": 6, "width": 12, "targets": 2, "times": 2, "samples": 5,
-    "population": 6, "directions": 5,
+    "population": 6, "directions": 5, "inner_steps": 2,
 }  # fmt: skip
 """Settings by argument name, so that a new attack is tested without being listed here."""
 
@@ -38,12 +55,26 @@ def attacks():
     return [entry for entry in entries("attack") if "surrogate" not in entry.parameters]
 
 
-OF_IMAGES = (Rotate, Shift, Corrupt, Flow, Colour, Ssim)
+OF_IMAGES = (Rotate, Shift, Corrupt, Flow, Colour, Ssim, Features)
 """Threats to images (C, H, W) alone, which have one size for all rows, in no units of the input."""
+
+
+class Layers(torch.nn.Module):
+    """Features whose bits don't depend on the batch: the layer `seen` of a row's numbers."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.seen = torch.nn.ReLU()
+        self.weight = torch.nn.Parameter(torch.randn(8, n, generator=torch.Generator().manual_seed(3)))
+
+    def forward(self, z):
+        return self.seen((z.flatten(1)[:, None, :] * self.weight).sum(2))
 
 
 def threats_for(entry, shape=(1, 4, 4)):
     """Threats to inputs of that shape that an attack says it can walk in, one of each kind."""
+    if "FeatureSet" in entry.sets:
+        return [Features(0.3, Layers(math.prod(shape)).eval())] if len(shape) == 3 else []
     numbers = [Linf(0.15), L2(0.6), L1(2.0), L0(4), Grid(Linf(16 / 255)), Both(Linf(0.2), L2(0.6))]
     if len(shape) == 3:
         numbers += [Rotate(20, step=5), Shift(1), Corrupt(2), Flow(0.5), Colour(8.0), Ssim(0.2)]

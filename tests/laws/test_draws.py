@@ -38,6 +38,7 @@ DRAWS_NOTHING = (
     "deepfool", "superdeepfool", "ead", "fmn", "pdpgd", "trust_region", "closing_in", "fab", "fab_t", "brendel_bethge",
     "pifgsm", "tifgsm", "sinifgsm", "transfer_pgd",
     "rays",
+    "stadv", "perc_cw",
 )  # fmt: skip
 """Attacks without chance at the small settings of the laws."""
 

@@ -11,7 +11,7 @@ import torch
 
 from robustly.oracle import Model, Oracle
 from robustly.steps import Case
-from robustly.threats import L0, Both, Domain, Edits, Grid
+from robustly.threats import L0, Both, Domain, Edits, Features, Grid
 
 from .cases import OF_IMAGES, attacks, key_of, problem, small_attack, threats_for
 
@@ -58,4 +58,5 @@ def test_units_do_not_matter(entry, threat):
     assert torch.equal(here.forward, scaled.forward)
     size = 1.0 if isinstance(threat, (L0, *OF_IMAGES)) else 256.0
     assert torch.allclose(here.distance * size, scaled.distance, rtol=1e-4)
-    assert (here.hit != moved.hit).sum() <= 1
+    if not isinstance(threat, Features):  # whose network reads other numbers there
+        assert (here.hit != moved.hit).sum() <= 1

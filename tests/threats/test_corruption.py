@@ -2,14 +2,22 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 
+from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.threats import Corrupt, Domain
-from robustly.threats.corruptions import KINDS, blur, digital, light, noise
+from robustly.threats.corruptions import KINDS, blur, digital, elastic, glass, light, noise, weather
 
 UNIT = Domain(0.0, 1.0)
+
+
+UNEVEN = ("pixelate", "glass_blur", "elastic_transform", "frost")
+"""The authors' severities of these aren't in the order of their squared errors: how blocks or pixels meet the edges of things
+matters more, or more ice comes with less light."""
 
 
 def scene(channels=3, side=32, count=2):
@@ -30,7 +38,7 @@ def test_severity_grows_and_rows_stand_apart(kind, side, channels):
     assert all(z.shape == x.shape and z.amin() >= 0 and z.amax() <= 1 for z in done)
     far = [float((z - x).square().mean()) for z in done]
     assert min(far) > 0
-    if kind != "pixelate":  # how blocks meet the edges of things matters more than their size
+    if kind not in UNEVEN:
         assert far[0] < far[4]
         assert all(a <= 1.5 * b for a, b in pairwise(far))
     assert torch.equal(KINDS[kind](x[1:], 3), done[2][1:])
@@ -42,6 +50,10 @@ def test_any_size_works(kind, shape):
     x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).double()
     for severity in (1, 5):
         assert torch.isfinite(KINDS[kind](x, severity)).all()
+
+
+def test_all_fifteen_of_the_paper_are_there():
+    assert len(KINDS) == 15
 
 
 def test_gaussian_noise_has_its_scale():
@@ -101,6 +113,101 @@ def test_zoom_keeps_the_middle_and_pushes_the_rest_outwards():
     assert torch.allclose(z[..., 16], x[..., 16])
     factor = (1 + sum(1 / (1 + 0.01 * k) for k in range(26))) / 27
     assert torch.allclose(z - 0.5, (x - 0.5) * factor, atol=1e-9)
+
+
+def test_zoom_takes_as_many_factors_as_the_authors():
+    """numpy's arange, whose length depends on how the end is rounded; a slope through the middle sums their inverses."""
+    ends = {
+        32: [(1.06, 0.01), (1.11, 0.01), (1.16, 0.01)],
+        80: [(1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)],
+    }
+    for side, table in ends.items():
+        x = torch.linspace(0, 1, side, dtype=torch.float64).expand(1, 1, side, side)
+        for severity, (end, step) in enumerate(table, start=1 if side == 32 else 2):
+            factors = np.arange(1, end, step)
+            slope = (1 + (1 / factors).sum()) / (1 + len(factors))
+            assert torch.allclose(blur.zoom_blur(x, severity) - 0.5, (x - 0.5) * slope, atol=1e-9)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.4, 1.5])
+def test_glass_softens_as_the_reference(sigma):
+    x = scene(1, 20, 1)
+    want = scipy.ndimage.gaussian_filter(x[0, 0].numpy(), sigma, mode="nearest", truncate=4.0)
+    assert torch.allclose(glass.softened(x, sigma)[0, 0], torch.from_numpy(want), atol=1e-9)
+
+
+def test_glass_moves_pixels_as_the_authors_assignment_does():
+    """Their line swaps two views of one array, by which the second is lost; here with the offsets that are drawn."""
+    height, width, reach, times = 9, 11, 2, 3
+    offsets = keys.integers(keys.from_ids(0, [f"glass blur {reach}"]), 4, (times, height, width, 2))[0].numpy() - reach
+    picture = np.arange(height * width * 3).reshape(height, width, 3)
+    for one in offsets:
+        for h in range(height - reach, reach, -1):
+            for w in range(width - reach, reach, -1):
+                right, down = one[h, w]
+                picture[h, w], picture[h + down, w + right] = picture[h + down, w + right], picture[h, w]
+    source = glass.places(height, width, reach, times)
+    assert np.array_equal(picture[..., 0].ravel() // 3, source.numpy())
+    x = scene(3, 32, 1)
+    z = glass.glass_blur(x, 1)  # its blur is that of one pixel: what is left is the shuffle
+    assert not torch.allclose(z, x, atol=0.02)
+    assert set(z.flatten().tolist()) <= {v / 255 for v in range(256)} | set(z[..., :2, :].flatten().tolist())
+
+
+def test_elastic_pieces_as_the_reference():
+    g = torch.Generator().manual_seed(1)
+    field = torch.rand(12, 9, generator=g).double()
+    for sigma in (0.5, 3.0, 20.0):  # wider than the field, too
+        want = scipy.ndimage.gaussian_filter(field.numpy(), sigma, mode="reflect", truncate=3.0)
+        mine = elastic.smoothing(12, sigma) @ field @ elastic.smoothing(9, sigma).T
+        assert torch.allclose(mine, torch.from_numpy(want), atol=1e-12)
+    rows, columns = 40 * torch.rand(12, 9, generator=g).double() - 15, 40 * torch.rand(12, 9, generator=g).double() - 15
+    places = np.stack([rows.numpy(), columns.numpy()])
+    for border, mode in ((elastic.half, "reflect"), (elastic.whole, "mirror")):
+        want = scipy.ndimage.map_coordinates(field.numpy(), places, order=1, mode=mode)
+        mine = elastic.sampled(field[None, None], rows, columns, border)[0, 0]
+        inside = (
+            (rows > 0) & (rows < 11) & (columns > 0) & (columns < 8)
+        )  # scipy rounds the mirror's own edge otherwise
+        assert torch.allclose(mine[inside], torch.from_numpy(want)[inside], atol=1e-9)
+        pad = np.pad(field.numpy(), 5, mode="symmetric" if mode == "reflect" else "reflect")
+        at = torch.arange(-5, 17)
+        assert np.array_equal(field[border(at, 12)][:, border(torch.arange(-5, 14), 9)].numpy(), pad)
+
+
+def test_elastic_moves_three_points_where_it_says():
+    before, after = [[4.0, 5.0], [4.0, 1.0], [0.0, 1.0]], [[4.5, 5.5], [3.0, 1.0], [0.2, 0.7]]
+    back = elastic.from_where(after, before)
+    found = torch.cat((torch.tensor(after), torch.ones(3, 1)), 1).double() @ back
+    assert torch.allclose(found, torch.tensor(before).double(), atol=1e-6)
+    rows, columns = elastic.affine(12, 12, 0.0)
+    assert torch.allclose(rows[:, 0], torch.arange(12.0).double())
+    assert torch.allclose(columns[0], torch.arange(12.0).double())
+    flat = torch.full((1, 3, 32, 32), 0.3, dtype=torch.float64)
+    assert torch.allclose(elastic.elastic_transform(flat, 3), flat)  # moved, never recoloured
+
+
+def test_snow_whitens_and_adds_flakes_that_fall_and_their_half_turn():
+    dark = torch.zeros(1, 3, 80, 80, dtype=torch.float64)
+    z = weather.snow(dark, 2)
+    flakes = weather.layer(80, 80, 0.2, 0.3, 2.0, 0.5, 12, 4.0)
+    assert torch.allclose(z[0, 0], (0.15 + flakes + flakes.flip(0, 1)).clamp(0, 1))  # (1 - 0.7) of 0.5
+    assert torch.allclose(z, z.flip(2, 3))
+    assert 0.01 < float((flakes > 0.1).double().mean()) < 0.9
+    assert flakes.diff(dim=0).abs().mean() < 0.5 * flakes.diff(dim=1).abs().mean()  # drawn out downwards
+    bright = torch.ones_like(dark)
+    assert torch.equal(weather.snow(bright, 1), bright)
+
+
+def test_frost_dims_and_lays_bluish_ice():
+    x = torch.full((1, 3, 80, 80), 0.2, dtype=torch.float64)
+    pattern = weather.ice(80, 80)
+    assert pattern.amin() == 0
+    assert pattern.amax() == 1
+    z = weather.frost(x, 2)
+    for channel, tint in enumerate(weather.ICE):
+        assert torch.allclose(z[0, channel], (0.16 + 0.6 * tint * pattern).clamp(0, 1))
+    assert (z[:, 2] >= z[:, 0]).all()
 
 
 def test_brightness_raises_the_largest_channel_and_keeps_the_hue():

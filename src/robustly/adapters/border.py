@@ -76,8 +76,19 @@ def check_pair(model: Model, data: Data) -> Checked:
         )
     if model.access is Access.LABELS:
         return Checked(_with_labels(model, data), tuple(warnings), spent)
-    scores = found.answer.detach()
+    model, told = check_scores(model, data, found.answer.detach())
+    warnings += told
+    return Checked(model, tuple(warnings), spent, found.backward)
+
+
+def check_scores(model: Model, data: Data, scores: Tensor) -> tuple[Model, tuple[str, ...]]:
+    """What some scores (R, K) of the model say of it: the model with its classes, and warnings. Costs no pass.
+
+    Raises:
+        UsageError: another number of classes than declared, or labels or class names beyond them.
+    """
     model = _with_classes(model, data, scores.shape[1])
+    warnings = []
     if 0 < len(data.classes) < scores.shape[1]:
         warnings.append(
             f"the data name {len(data.classes)} classes and the model has {scores.shape[1]}: label 0 is taken as its "
@@ -89,7 +100,7 @@ def check_pair(model: Model, data: Data) -> Checked:
             "probabilities is weak. "
             "Return logits, or log(p), from the model"
         )
-    return Checked(model, tuple(warnings), spent, found.backward)
+    return model, tuple(warnings)
 
 
 def check_labels(data: Data, classes: int | None) -> None:

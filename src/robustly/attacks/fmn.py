@@ -7,7 +7,8 @@ from robustly.core.specs import spec
 from robustly.losses import margin
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
-from robustly.steps.chase import DUAL, follow, set_out
+from robustly.steps.chase import follow, set_out
+from robustly.steps.dual import DUAL
 from robustly.steps.radii import ball_of, onto, unit, width_of
 from robustly.steps.schedules import annealed
 from robustly.steps.walk import positive, still_open

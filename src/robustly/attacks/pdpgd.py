@@ -17,6 +17,7 @@ from robustly.goals import Goal
 from robustly.oracle import Answer
 from robustly.steps import Attack, Case
 from robustly.steps.contraction import finish
+from robustly.steps.dual import DUAL
 from robustly.steps.moments import Moments, direction, no_moments, remembered
 from robustly.steps.proximal import block, capped, soft, two_thirds
 from robustly.steps.sizes import SIZES, nearer
@@ -80,7 +81,8 @@ WAYS: dict[type[PerturbationSet], Shrink] = {
     L0Ball: together(lambda v, level: two_thirds(v, column(level, v))),
 }
 """How each norm shrinks a change."""
-DUAL = {LinfBall: 1.0, L2Ball: 2.0, L1Ball: math.inf, L0Ball: math.inf}
+STEEP: dict[type[PerturbationSet], float] = {**DUAL, L0Ball: math.inf}
+"""How the gradient is measured for each: for l0 by its largest coordinate, as for l1."""
 
 
 @spec("attack", paper="Matyasko & Chau 2021, arXiv:2106.01538", sets=("LinfBall", "L2Ball", "L1Ball", "L0Ball"))
@@ -152,7 +154,7 @@ def _round(case: Case, space: Room, game: Game, index: int, steps: int, rate: fl
     scale = rate * DECAY ** (index / steps) / spread
     change = space.fit(game.change - scale * mean)
     if index == 0:
-        game = game._replace(price=_price(answer, space.width, DUAL[type(case.around)]))
+        game = game._replace(price=_price(answer, space.width, STEEP[type(case.around)]))
     level = column(game.price * (1 - game.mean) / game.mean, change)
     change = space.fit(WAYS[type(case.around)](change, level, scale))
     left = 1 - index / max(steps - 1, 1)

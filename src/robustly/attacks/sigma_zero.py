@@ -89,7 +89,7 @@ def sigma_zero(
             state = kept(case, state, z, answer, met)
             threshold_now = (state.threshold + torch.where(met, gain * now, -gain * now)).clamp(0, 1)
             state = descended(where, state._replace(threshold=threshold_now), answer, met, sigma, now, index + 1)
-            now = rate * (LEAST_RATE + (1 - LEAST_RATE) * (1 + math.cos(math.pi * index / steps)) / 2)
+            now = rate * (LEAST_RATE + (1 - LEAST_RATE) * (1 + math.cos(math.pi * (index + 1) / steps)) / 2)
         case, state = still_open(case, state)
         if not len(case.key):
             return

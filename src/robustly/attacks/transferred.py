@@ -31,8 +31,10 @@ def transferred(surrogate: Model, inner: Attack, times: int = 1) -> Attack:
         times: how often, each time with fresh random keys.
 
     Raises:
-        UsageError: times < 1, or a surrogate without gradients.
+        UsageError: times < 1, or a surrogate that is no `Model` or has no gradients.
     """
+    if not isinstance(surrogate, Model):
+        raise UsageError(f"a surrogate is a Model, got a {type(surrogate).__name__}: make it with load_model(...).")
     if times < 1:
         raise UsageError(f"times must be at least 1, got {times}.")
     refuse_blind(surrogate)

@@ -14,10 +14,10 @@ from robustly.core.specs import spec
 from robustly.losses import margin
 from robustly.steps import Attack, Case
 from robustly.steps.contraction import finish
+from robustly.steps.dual import dual_of
 from robustly.steps.sizes import SIZES, nearer
 from robustly.steps.walk import positive, still_open
 from robustly.steps.widths import Room, room
-from robustly.threats.base import PerturbationSet
 from robustly.threats.l2 import L2Ball
 from robustly.threats.linf import LinfBall
 
@@ -25,7 +25,7 @@ GOOD, BAD, PACE = 0.9, 0.5, 1.2  # of the paper's algorithm 1: sigma 1, sigma 2,
 BEYOND = 1.02  # a step goes so much further than the border, as the authors' code does
 LEAST, MOST = 0.1, 10.0  # of the radius, as multiples of the first
 BACK = 0.9  # where a walk has crossed the border, its next one starts at so much of the change
-DUAL: dict[type[PerturbationSet], float] = {LinfBall: 1.0, L2Ball: 2.0}
+KINDS = (LinfBall, L2Ball)
 
 
 class Trusted(NamedTuple):
@@ -76,7 +76,7 @@ def trust_region(steps: int = 100, size: float = 0.0, targets: int = 9, binary_s
         positive(size, "size")
 
     def attack(case: Case) -> None:
-        space = room(case, "trust_region", tuple(DUAL))
+        space = room(case, "trust_region", KINDS)
         case = _aimed(case, space, targets)
         case, space = still_open(case, space)
         if not len(case.key):
@@ -111,7 +111,7 @@ def _aimed(case: Case, space: Room, targets: int) -> Case:
     asked = case.oracle.jacobian(space.x, classes)
     chosen = asked.scores.gather(1, classes)
     slopes = (asked.grads[:, 1:] - asked.grads[:, :1]).flatten(2)
-    steep = torch.linalg.vector_norm(space.width * slopes, ord=DUAL[type(case.around)], dim=2)
+    steep = torch.linalg.vector_norm(space.width * slopes, ord=dual_of(case.around), dim=2)
     ratio = (chosen[:, :1] - chosen[:, 1:]) / steep.clamp_min(1e-30)
     nearest = ratio.argmin(1, keepdim=True) + 1
     return case._replace(goal=case.goal.toward(classes.gather(1, nearest).squeeze(1)))
@@ -133,7 +133,7 @@ def _step(case: Case, space: Room, state: Trusted, first: float) -> Trusted:
     factor = torch.where(grows, PACE, torch.where(shrinks, 1 / PACE, 1.0))
     radius = torch.where(state.promised > 0, state.radius * factor, state.radius).clamp(LEAST * first, MOST * first)
     slope = space.width * answer.grad
-    steep = torch.linalg.vector_norm(slope.flatten(1), ord=DUAL[type(case.around)], dim=1)
+    steep = torch.linalg.vector_norm(slope.flatten(1), ord=dual_of(case.around), dim=1)
     reach = torch.minimum(BEYOND * (-answer.value).clamp_min(0) / steep.clamp_min(1e-30) + 1e-4, radius)
     unit = slope.sign() if isinstance(case.around, LinfBall) else slope / column(steep.clamp_min(1e-30), slope)
     ahead = space.fit(state.change + column(reach, slope) * unit)

@@ -23,6 +23,7 @@ from robustly.adapters.models import load_model
 from robustly.adapters.twin import EXACT, fast_twin
 from robustly.auditing import summarise
 from robustly.auditing.campaign import asking_of, facts_of
+from robustly.auditing.doubts import masked, not_finite
 from robustly.auditing.plan import Plan, fitting, load_plan, with_surrogates
 from robustly.auditing.problem import Problem, one_size
 from robustly.auditing.progress import Watcher
@@ -432,13 +433,9 @@ def _observed(table: tuple[Row, ...], summary: Summary, torn: int) -> list[str]:
     ties = sum("tie" in r.flags for r in table)
     raised = sum("raised" in r.flags for r in table)
     if flat:
-        out.append(
-            f"masked gradients: every gradient was zero or not finite for {flat} examples; gradient attacks were blind there."
-        )
+        out.append(masked(flat))
     if odd:
-        out.append(
-            f"non-finite outputs: the model answered NaN or infinity for {odd} examples; that counts against the model."
-        )
+        out.append(not_finite(odd))
     if ties:
         out.append(f"ties: the two best scores were equal for {ties} examples; a tie counts against the model.")
     if raised:

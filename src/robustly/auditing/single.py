@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from robustly.adapters.border import in_range
+from robustly.adapters.border import check_scores, in_range
 from robustly.adapters.data import load_data
 from robustly.adapters.models import load_model
 from robustly.auditing.campaign import asking_of
+from robustly.auditing.doubts import masked, not_finite
 from robustly.auditing.judge import VOTES, judge
 from robustly.auditing.plan import walks as walks
 from robustly.auditing.problem import Problem
-from robustly.core.errors import RunError, UsageError
+from robustly.core.errors import RunError, SoundnessWarning, UsageError
 from robustly.core.rows import Batch, cut, device_of, put, take
 from robustly.core.specs import Entry, Spec, build, entries, lookup
 from robustly.goals import Goal
@@ -36,7 +39,10 @@ class Result:
 
     x: (B, ...), the counterexample where `success`, else the input as it was. success: bool (B,), confirmed by the judge on
     the model itself. distance: float64 (B,), in the threat's measure, infinite without success. margin: float64 (B,), lowest
-    margin of any member asked. forward, backward: int64 (B,), passes spent on each example, the judge's included.
+    margin of any member asked. forward, backward: int64 (B,), passes spent on each example, the judge's included. flat: bool
+    (B,), every gradient that was asked was zero or not finite, so that an attack which follows gradients was blind there.
+    odd: bool (B,), the model's answer at the counterexample is not finite.
+    warnings: what makes the result doubtful, as sentences; each was also given as a `SoundnessWarning`.
     """
 
     x: Batch
@@ -45,11 +51,15 @@ class Result:
     margin: Tensor
     forward: Tensor
     backward: Tensor
+    flat: Tensor
+    odd: Tensor
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         near = f", median distance {self.distance[self.success].median():.4g}" if self.success.any() else ""
         cost = f"{int(self.forward.sum())} F + {int(self.backward.sum())} B"
-        return f"<Result: {int(self.success.sum())} of {len(self.success)} broken{near}, {cost}>"
+        doubts = f", {len(self.warnings)} warning{'s' * (len(self.warnings) > 1)}" if self.warnings else ""
+        return f"<Result: {int(self.success.sum())} of {len(self.success)} broken{near}, {cost}{doubts}>"
 
 
 def attack(
@@ -76,11 +86,17 @@ def attack(
     the search goes on after a success, for the point of lowest margin, and the judge takes a vote, as in `audit`. Give
     such a model expected(...) attacks. A query budget below 4 has no room for the look.
 
+    Warns with `SoundnessWarning`, and says it in the result, where gradients were zero or not finite, the answers of that
+    look are probabilities, or answers at counterexamples are not finite. None of these costs a pass of its own.
+
     Raises:
-        UsageError: a target equal to the true label, an attack that cannot walk in the threat's sets, a query budget that
+        UsageError: a target that is no label or the true one, an attack that cannot walk in the threat's sets, a query budget that
             the vote on a random model would use up, or anything `audit` would refuse.
         AccessError: the attack needs more access than is granted.
     """
+    for value, what in ((queries, "queries"), (seed, "seed")):
+        if isinstance(value, bool) or not isinstance(value, (Integral, type(None))):
+            raise UsageError(f"{what} must be a whole number, got {value!r}.")
     if queries is not None and queries < 2:
         raise UsageError(f"a query budget is at least 2, one for the attack and one for the judge; got {queries}.")
     threat = as_threat(threat)
@@ -102,8 +118,14 @@ def attack(
     refuse_misfit(made, loaded, around, str(threat))
     everyone = torch.arange(len(labels), device=labels.device)
     press_on = eps_of(threat) == float("inf") if closest is None else closest
-    if asking is None and (queries is None or queries >= LOOKS + 2):
-        random, looks = _is_random(loaded, inputs), LOOKS
+    doubts: list[str] = []
+    if asking is None:
+        looks = 0 if queries is not None and queries < LOOKS + 2 else LOOKS
+        answers = _look(loaded, inputs, looks)
+        random = any(not torch.equal(answers[0], other) for other in answers[1:])
+        if answers and loaded.access > Access.LABELS and answers[0].dim() == 2:
+            loaded, told = check_scores(loaded, data, answers[0])
+            doubts += told
     ledger = Ledger(inputs, labels.device, deepest=random and not press_on)
     limits = Limits(_left(queries, random, looks), held=VOTES if random else 0)
     oracle = Oracle(loaded, around, goal, limits=limits, press_on=press_on or random, ledger=ledger, ids=everyone)
@@ -123,14 +145,19 @@ def attack(
     if asking is not None and asking.ended and asking.ended != CAMPAIGN:
         raise RunError(f"{asking.ended}. What was answered is kept{f' in {asking.keep}' if asking.keep else ''}.")
     distance = torch.where(success, ledger.distance, float("inf"))
-    return Result(points, success, distance, ledger.best_margin, ledger.forward, ledger.backward)
+    flat, odd = (ledger.flat == ledger.backward) & (ledger.backward > 0), success & ledger.odd
+    doubts += [tell(int(rows.sum())) for tell, rows in ((masked, flat), (not_finite, odd)) if rows.any()]
+    for doubt in doubts:
+        warnings.warn(doubt, SoundnessWarning, stacklevel=2)
+    return Result(
+        points, success, distance, ledger.best_margin, ledger.forward, ledger.backward, flat, odd, tuple(doubts)
+    )
 
 
-def _is_random(model: Model, x: Batch) -> bool:
-    """Do the first inputs get another answer when they are asked again?"""
+def _look(model: Model, x: Batch, times: int) -> list[Tensor]:
+    """What the model says of the first inputs each time, NaN as 0: a random one says something else."""
     few = cut(x, slice(0, LOOKED_AT))
-    first, second = (model.ask(few.clone() if isinstance(few, Tensor) else few) for _ in range(LOOKS))
-    return not torch.equal(torch.nan_to_num(first), torch.nan_to_num(second))
+    return [torch.nan_to_num(model.ask(few.clone() if isinstance(few, Tensor) else few)) for _ in range(times)]
 
 
 def _left(queries: int | None, random: bool, looks: int) -> int | None:
@@ -164,8 +191,9 @@ def refuse_misfit(attack: Attack, model: Model, around: PerturbationSet, threat:
         able = [e.name for e in entries("attack") if _alone(e) and walks(e, around)]
         able = [name for name in able if Access[lookup("attack", name).needs.upper()] <= model.access]
         remedy = f" Attacks that can: {', '.join(able)}." if able else ""
+        kind = type(around).__name__
         raise UsageError(
-            f"{leaf.name} walks in {' or '.join(entry.sets)}, and {threat} is a {type(around).__name__}.{remedy}"
+            f"{leaf.name} walks in {' or '.join(entry.sets)}, and {threat} is a{'n' * (kind[0] in 'AEIO')} {kind}.{remedy}"
         )
 
 
@@ -192,7 +220,18 @@ def _as_attack(given: Any) -> Attack:
 def _targets(target: int | Tensor | None, labels: Tensor) -> Tensor | None:
     if target is None:
         return None
-    wanted = torch.as_tensor(target, dtype=torch.int64, device=labels.device).expand(len(labels)).contiguous()
+    try:
+        wanted = torch.as_tensor(target, device=labels.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise UsageError(f"a target is a label, one for all or one a row; got {target!r}.") from None
+    if wanted.is_floating_point() or wanted.dtype == torch.bool or wanted.shape not in ((), (1,), labels.shape):
+        raise UsageError(
+            f"a target is a label, or one label a row: whole numbers of shape ({len(labels)},); got {wanted.dtype} of shape "
+            f"{tuple(wanted.shape)}."
+        )
+    if (wanted < 0).any():
+        raise UsageError(f"a target is a label, from 0 on; got {int(wanted.min())}.")
+    wanted = wanted.long().expand(len(labels)).contiguous()
     same = (wanted == labels).nonzero().flatten()
     if len(same):
         raise UsageError(

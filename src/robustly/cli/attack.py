@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from warnings import catch_warnings, simplefilter
 
 from cyclopts import Parameter
 
@@ -83,7 +84,9 @@ def attack(
     from robustly.adapters.border import check_eps, check_pair
     from robustly.adapters.data import load_data
     from robustly.adapters.models import load_model
+    from robustly.auditing.doubts import masked, not_finite
     from robustly.auditing.single import attack as run
+    from robustly.core.errors import SoundnessWarning
     from robustly.core.rows import slices, take
     from robustly.core.specs import build
     from robustly.report.gate import exit_code
@@ -113,24 +116,32 @@ def attack(
     results = []
     for part in slices(len(right), rows if isinstance(rows, int) else BATCH):
         index = right[part]
-        results.append(
-            run(
-                made,
-                loaded,
-                take(examples.x, index),
-                examples.y[index],
-                under,
-                target=target,
-                seed=seed,
-                queries=queries,
-                closest=closest or None,
-                range=bounds,
-                access=access,
+        with catch_warnings():  # each batch would warn of its own rows
+            simplefilter("ignore", SoundnessWarning)
+            results.append(
+                run(
+                    made,
+                    loaded,
+                    take(examples.x, index),
+                    examples.y[index],
+                    under,
+                    target=target,
+                    seed=seed,
+                    queries=queries,
+                    closest=closest or None,
+                    range=bounds,
+                    access=access,
+                )
             )
-        )
         if not quiet:
             here.say(f"{part.stop}/{len(right)} attacked, {sum(int(r.success.sum()) for r in results)} broken")
             here.flush()
+    for tell, count in (
+        (masked, sum(int(r.flat.sum()) for r in results)),
+        (not_finite, sum(int(r.odd.sum()) for r in results)),
+    ):
+        if count:
+            here.complain(f"warning: {tell(count)}", style="yellow")
     for line in told(str(made.spec), str(under), len(examples), right, results, spent, target):
         here.say(line)
     if path is not None:
@@ -149,9 +160,11 @@ def fitting(made: Any, model: Any, data: Data, threat: Any) -> None:
 
     from robustly.auditing.plan import Plan, PlanStage
     from robustly.auditing.plan import fitting as fits
+    from robustly.auditing.single import refuse_misfit
     from robustly.core.rows import take
 
     around = threat.at(take(data.x, torch.arange(1)), model.domain)
+    refuse_misfit(made, model, around, str(threat))
     try:
         fits(Plan("of one attack", (PlanStage("attack", made),)), model, around, random=False)
     except UsageError as error:
@@ -217,7 +230,7 @@ def save(path: Path, data: Data, index: Tensor, results: list[Result]) -> None:
     x: Any = torch.cat(points).numpy() if points else np.array(texts, dtype=np.str_)
     columns = {
         key: torch.cat([getattr(r, key).cpu() for r in results]).numpy() if results else np.zeros(0)
-        for key in ("success", "distance", "margin", "forward", "backward")
+        for key in ("success", "distance", "margin", "forward", "backward", "flat", "odd")
     }
     columns |= {"x_adv": x, "y": data.y[index].numpy(), "index": index.numpy()}
     content = io.BytesIO()

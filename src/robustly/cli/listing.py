@@ -25,7 +25,7 @@ THREATS = (
         "rotate:30,shift:3",
         "images: rotations up to 30 degrees, in whole degrees, with shifts up to 3 pixels; shift:3 alone",
     ),
-    ("corrupt:3", "images: eleven common corruptions up to severity 3; corrupt:3,fog,jpeg those named"),
+    ("corrupt:3", "images: the fifteen common corruptions up to severity 3; corrupt:3,fog,jpeg those named"),
     ("flow:1", "images: each pixel takes a value that the image has within one pixel"),
     ("colour:5", "images: each pixel's colour differs by at most 5, in CIEDE2000"),
     ("ssim:0.1", "images: structural similarity at least 0.9"),

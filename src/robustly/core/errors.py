@@ -33,6 +33,10 @@ class Contradiction(RunError):  # noqa: N818 - the field's word
     """An example is broken and certified at once, so one of the two is wrong: the run stops and keeps both witnesses."""
 
 
+class SoundnessWarning(UserWarning):
+    """A result was reached, but shouldn't be believed as it stands: say, the attack was blind."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A clause that names the closest known word, or all of them: ' Did you mean "pgd"?'."""
     known = sorted(known)

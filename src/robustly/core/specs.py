@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from robustly.core.arguments import checked
 from robustly.core.errors import UsageError, nearest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -95,7 +96,7 @@ def spec(
         def factory(*args: Any, **kwargs: Any) -> Any:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            _refuse_types(known, signature, bound.arguments)
+            bound.arguments.update(checked(known, signature, bound.arguments))
             made = make(*bound.args, **bound.kwargs)
             made.spec = Spec(kind, known, tuple((k, _recorded(v)) for k, v in bound.arguments.items()))
             return made
@@ -104,21 +105,6 @@ def spec(
         return factory  # type: ignore[return-value]
 
     return decorate
-
-
-def _refuse_types(name: str, signature: inspect.Signature, values: Mapping[str, Any]) -> None:
-    """Refuse a text for a number, a fraction for a count, a number for a function: by the type of the default."""
-    for key, value in values.items():
-        default = signature.parameters[key].default
-        if isinstance(default, (bool, type(None))) or default is inspect.Parameter.empty:
-            continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if isinstance(default, int) and not (number and value == value // 1):
-            raise UsageError(f"{key} of {name} must be a whole number, got {value!r}.")
-        if isinstance(default, float) and not number:
-            raise UsageError(f"{key} of {name} must be a number, got {value!r}.")
-        if callable(default) and not callable(value):
-            raise UsageError(f"{key} of {name} must be a function such as {_shown(_recorded(default))}, got {value!r}.")
 
 
 def register(kind: str, name: str | None = None, paper: str = "") -> Callable[[F], F]:
@@ -160,29 +146,34 @@ def entries(kind: str) -> list[Entry]:
 def build(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:
     """Make an object from plain values (a plan file, the command line).
 
-    A string given where the default is a registered object (loss="margin") is looked up by that object's kind.
+    A string given for a registered object (loss="margin", inner="pgd") is looked up by that object's kind.
 
     Raises:
         UsageError: unknown name or argument, with the nearest known one.
     """
     entry = lookup(kind, name)
-    known = entry.parameters
-    values = {}
+    known, parameters = entry.parameters, inspect.signature(entry.make).parameters
+    values, listed = {}, []
     for key, value in arguments.items():
         if key not in known:
             raise UsageError(f'{kind} "{name}" has no argument "{key}".{nearest(key, known)}')
+        if parameters[key].kind is inspect.Parameter.VAR_POSITIONAL:
+            listed = _several(value, f"{key} of {name}")
+            continue
         inner = getattr(known[key], "spec", None)
         if isinstance(value, str) and isinstance(inner, Spec):
             value = build(inner.kind, value, {})
+        elif isinstance(value, str) and parameters[key].annotation == "Attack":
+            value = build("attack", value, {})
         elif isinstance(value, Mapping):
             value = from_table(value, f'argument "{key}" of {name}')
         elif isinstance(value, list):
             value = [from_table(v, f'"{key}" of {name}') if isinstance(v, Mapping) else v for v in value]
         values[key] = value
-    missing = [k for k, default in known.items() if default is inspect.Parameter.empty and k not in values]
+    missing = [k for k, default in known.items() if default is inspect.Parameter.empty and k not in arguments]
     if missing:
         raise UsageError(f'{kind} "{name}" needs the argument "{missing[0]}".')
-    return entry.make(**values)
+    return entry.make(*listed, **values)
 
 
 def from_table(table: Mapping[str, Any], what: str) -> Any:
@@ -195,6 +186,16 @@ def from_table(table: Mapping[str, Any], what: str) -> Any:
     if not kinds:
         raise UsageError(f'{what} must name one thing, say attack = "pgd"; its keys are {", ".join(sorted(table))}.')
     return build(kinds[0], str(table[kinds[0]]), {k: v for k, v in table.items() if k != kinds[0]})
+
+
+def _several(values: Any, what: str) -> list[Any]:
+    """Attacks of their names or their tables."""
+    if not isinstance(values, (list, tuple)):
+        raise UsageError(f'{what} are a list, say ["pgd", {{attack = "apgd", steps = 20}}]; got {values!r}.')
+    return [
+        build("attack", v, {}) if isinstance(v, str) else from_table(v, what) if isinstance(v, Mapping) else v
+        for v in values
+    ]
 
 
 def _recorded(value: Any) -> Any:

@@ -156,28 +156,18 @@ class Oracle:
     @property
     def all_open(self) -> bool:
         """Would every row be asked? Looks at the rows only where evidence came in since it was last so."""
-<<<<<<< HEAD
         return self.still_open() is None
 
     def still_open(self) -> Tensor | None:
         """The indices of the rows that would be asked, int64 (R,); None where that is every one, at one look or none."""
         settled = (self.press_on and not self._windows) or self._seen_open == self.ledger.changes
-        if settled and self.limits.queries is None:
+        if settled and self.limits.queries is None and self.ledger.closed is None:
             return None
         index = _indices(self.open)
         if len(index) < len(self.rows):
             return index
         self._seen_open = self.ledger.changes
         return None
-=======
-        if self.limits.queries is not None or self.ledger.closed is not None:
-            return bool(self.open.all())
-        if (self.press_on and not self._windows) or self._seen_open == self.ledger.changes:
-            return True
-        everyone = bool(self.open.all())
-        self._seen_open = self.ledger.changes if everyone else -1
-        return everyone
->>>>>>> endpoint
 
     def scores(self, z: Batch, where: Tensor | None = None) -> Tensor:
         """Scores (B, K) at z; zeros in rows that are closed or outside `where`, bool (B,)."""
@@ -422,10 +412,7 @@ class Oracle:
         with torch.enable_grad():
             scores = self.model.answer(points.clone())  # not a leaf, nor the attack's own: a model may write into it
         if not scores.requires_grad:
-            raise AccessError(
-                f"no gradient flows through {self.model.name}: its answer is cut off from its input (no_grad, detach, "
-                'argmax or numpy inside). Grant scores only (access="scores"), so that query attacks are used.'
-            )
+            raise self._cut_off()
         self._refuse_labels_beyond(scores)
         return scores
 
@@ -433,7 +420,9 @@ class Oracle:
         """The gradient of value (R,) at the points, finite; a backward pass. again: the graph is kept for another."""
         self._pay(local, backward=1)
         with self.model.blamed():
-            (grad,) = torch.autograd.grad(value.sum(), points, retain_graph=again)
+            (grad,) = torch.autograd.grad(value.sum(), points, retain_graph=again, allow_unused=True)
+        if grad is None:  # the scores have a graph, but that of the weights alone
+            raise self._cut_off()
         largest = grad.flatten(1).abs().amax(1)  # as vector_norm gives it, several times as fast; NaN comes through
         sound = torch.isfinite(largest)
         if grad.is_cuda or not sound.all():  # a look costs more than the repair where it must wait for the device
@@ -447,9 +436,19 @@ class Oracle:
         for found in self._windows:
             found.note(local, points, reading)
 
+    def _cut_off(self) -> AccessError:
+        return AccessError(
+            f"no gradient flows through {self.model.name}: its answer is cut off from its input (no_grad, detach, "
+            'argmax or numpy inside). Grant scores only (access="scores"), so that query attacks are used.'
+        )
+
     def _refuse_labels_beyond(self, scores: Tensor) -> None:
-        if self.ledger.classes == scores.shape[1]:
+        if scores.dim() == 2 and self.ledger.classes == scores.shape[1]:
             return
+        if scores.dim() != 2 or scores.shape[1] < 2:
+            raise UsageError(
+                f"{self.model.name} answers the shape {tuple(scores.shape)}; scores (B, K) of at least 2 classes are wanted."
+            )
         self.ledger.classes = scores.shape[1]  # looked at once for all windows on this ledger
         largest = int(self.goal.y.max())
         if self.goal.target is not None:

@@ -9,16 +9,10 @@ from torch import Tensor
 
 from robustly.goals import Goal
 from robustly.oracle import Answer
+from robustly.steps.dual import dual_of
 from robustly.steps.radii import firmly
 from robustly.threats.ball import Ball
 from robustly.threats.l0 import L0Ball
-from robustly.threats.l1 import L1Ball
-from robustly.threats.l2 import L2Ball
-from robustly.threats.linf import LinfBall
-
-DUAL: dict[type[Ball], float] = {LinfBall: 1.0, L2Ball: 2.0, L1Ball: float("inf")}
-"""The order of the dual norm: how fast a linear loss can fall within a ball. For l0 the radius is counted instead."""
-
 
 BEYOND = 1.001  # so much further than where a linear border is, or a walk would touch it and never cross
 
@@ -49,7 +43,7 @@ def follow(around: Ball, goal: Goal, state: Chase, answer: Answer, share: float)
         less = torch.minimum(state.radius - 1, (state.radius * (1 - share)).floor())
         more = torch.maximum(state.radius + 1, (state.radius * (1 + share)).floor())
         return Chase(state.z, torch.where(met, torch.minimum(less, best), more).clamp_min(1), best)
-    fall = torch.linalg.vector_norm(answer.grad.flatten(1), ord=DUAL[type(around)], dim=1).double()
+    fall = torch.linalg.vector_norm(answer.grad.flatten(1), ord=dual_of(around), dim=1).double()
     linear = BEYOND * (far + answer.value.double().abs() / fall.clamp_min(1e-30))
     grown = torch.where(best < torch.inf, state.radius * (1 + share), linear)
     return Chase(state.z, torch.where(met, torch.minimum(state.radius * (1 - share), best), grown), best)

@@ -28,6 +28,9 @@ def remembered(moments: Moments, gradient: Tensor) -> Moments:
     return Moments(first, SECOND * moments.second + (1 - SECOND) * gradient.square())
 
 
-def direction(moments: Moments, count: int) -> tuple[Tensor, Tensor]:
-    """The mean without its bias and what it is divided by, after `count` gradients."""
-    return moments.first / (1 - FIRST**count), (moments.second / (1 - SECOND**count)).sqrt() + LEAST
+def direction(moments: Moments, count: int | Tensor, least: float = LEAST) -> tuple[Tensor, Tensor]:
+    """The mean without its bias and what it is divided by, after `count` gradients (a number, or broadcastable to them).
+
+    least: added to the divisor; the default is that of the paper, for gradients of everyday size.
+    """
+    return moments.first / (1 - FIRST**count), (moments.second / (1 - SECOND**count)).sqrt() + least

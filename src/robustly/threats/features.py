@@ -81,7 +81,17 @@ class Features:
 
 
 def features(network: nn.Module, layers: tuple[str, ...], z: Tensor) -> Tensor:
-    """The scaled features of images (B, C, H, W) in those layers, float64 (B, F). The network is in float64.
+    """The scaled features of images (B, C, H, W) in those layers, float64 (B, F), without a graph.
+
+    Raises:
+        UsageError: as `traced_features`.
+    """
+    with torch.no_grad():
+        return traced_features(network, layers, z.detach())
+
+
+def traced_features(network: nn.Module, layers: tuple[str, ...], z: Tensor) -> Tensor:
+    """The same with a graph, where gradients are on. The network is in float64.
 
     Raises:
         UsageError: a layer that answers with no tensor (B, ...), or isn't reached.
@@ -98,8 +108,7 @@ def features(network: nn.Module, layers: tuple[str, ...], z: Tensor) -> Tensor:
         for name in layers
     ]
     try:
-        with torch.no_grad():
-            network(z.detach().double())
+        network(z.double())
     finally:
         for handle in handles:
             handle.remove()

@@ -32,7 +32,7 @@ def zoom_blur(x: Tensor, severity: int) -> Tensor:
     small = ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01))
     large = ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))
     end, step = strength(x, severity, small, large)
-    factors = [1 + k * step for k in range(round((end - 1) / step))]
+    factors = [1 + k * step for k in range(math.ceil((end - 1) / step))]  # as many as numpy's arange gives the authors
     out = x
     for factor in factors:
         out = out + enlarged(x, factor)

@@ -44,13 +44,13 @@ def cloud(height: int, width: int, decay: float) -> Tensor:
     out, faint, cells = torch.zeros(height, width, dtype=torch.float64), 1.0, 1
     while cells <= max(height, width):
         corners = keys.uniform(keys.from_ids(0, [f"fog {cells}"]), (cells + 1, cells + 1)).double()[0]
-        out = out + faint * _stretched(_stretched(corners, height).T, width).T
+        out = out + faint * stretched(stretched(corners, height).T, width).T
         cells, faint = 2 * cells, faint / decay
     out = out - out.amin()
     return out / out.amax().clamp_min(1e-12)
 
 
-def _stretched(field: Tensor, count: int) -> Tensor:
+def stretched(field: Tensor, count: int) -> Tensor:
     """So many rows in place of those of a field, linear between them."""
     place = torch.linspace(0, len(field) - 1, count, dtype=torch.float64)
     first = place.floor().long().clamp_max(len(field) - 2)
