@@ -67,7 +67,7 @@ COUNTING = (
     ),
     Mutant(
         "the budget is looked at after a batch of candidates",
-        "robustly.oracle.oracle:Oracle.propose",
+        "robustly.oracle.oracle:Oracle._affordable",
         "asked & (_turn(owner, asked, len(self.rows)) < left[owner])",
         "asked & (left[owner] > 0)",
         (

@@ -76,8 +76,8 @@ EVIDENCE = (
     Mutant(
         "a point outside the set is evidence",
         "robustly.oracle.ledger:Ledger.note",
-        "where[near(where).contains(take(z, where))]",
-        "where",
+        "around.contains(points).nonzero().squeeze(1)",
+        "torch.arange(len(where))",
         (law(test_oracle.test_evidence_is_asked_inside_and_adversarial),),
     ),
     Mutant(
