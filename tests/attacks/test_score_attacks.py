@@ -36,7 +36,7 @@ MAKE = {
     "genattack": genattack,
     "simba": simba,
     "simba dct": lambda q: simba(q, basis=dct),
-    "zoo": lambda q: zoo(q, width=8, binary_steps=1, rate=0.1, initial_const=10.0),
+    "zoo": lambda q: zoo(q, width=8, binary_steps=1, rate=0.03, initial_const=1.0),
     "square": square,
     "pixle": lambda q: pixle(q, width=3),
     "one_pixel": lambda q: one_pixel(q, population=20),

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tests.exact.closed_form import attacked, binary, multiclass, no_nearer
 
 from robustly.attacks.zoo import Descent, _moved, _slopes, costs, zoo
 from robustly.core import keys
@@ -77,3 +78,16 @@ def test_only_the_drawn_coordinates_move_each_by_adam():
     assert size.median() > 0.0199
     assert torch.equal(after.moves.sum(1), torch.full((24,), 7.0))
     assert len(moved.unique(dim=0)) > 20
+
+
+@pytest.mark.parametrize("model", [binary, multiclass], ids=["binary", "multiclass"])
+def test_comes_near_the_least_distance(model):
+    """The known optimum in l2; the domain is 12 or 100 wide, so that steps in widths are small."""
+    known = no_nearer(model(), 0.05)
+    width = known.model.domain.high - known.model.domain.low
+    attack = zoo(6000, width=6, binary_steps=3, rate=0.05 / width, initial_const=1.0 / width**2)
+    ledger = attacked(known, attack, "l2", math.inf, press_on=True)
+    assert ledger.firm.all()
+    ratio = ledger.distance / known.distance["l2"]
+    assert (ratio >= 1 - 1e-4).all()
+    assert ratio.median() < 1.05

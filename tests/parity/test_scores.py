@@ -34,7 +34,7 @@ ZOO = {"learning_rate": 0.1, "initial_const": 10.0}
 CASES = [  # peer, its attack, norm, eps, queries, ours, network, examples, the peer's options
     ("ART", "simba", "l2", math.inf, 200, simba(200, size=0.5), PLAIN, 6, {"epsilon": 0.5}),
     ("ART", "simba_dct", "l2", math.inf, 200, simba(200, size=0.5, basis=dct), PLAIN, 6, {"epsilon": 0.5}),
-    ("ART", "zoo", "l2", math.inf, 1290, zoo(1290, binary_steps=1), PLAIN, 4, ZOO),
+    ("ART", "zoo", "l2", math.inf, 1290, zoo(1290, rate=0.1), PLAIN, 4, ZOO),
     ("ART", "square", "linf", 0.03, 150, square(150), PLAIN, 20, {}),
     ("ART", "one_pixel", "l0", 10, 800, one_pixel(800), ROBUST, 4, {}),
     ("Foolbox", "genattack", "linf", 0.1, 600, genattack(600), PLAIN, 16, {}),

@@ -37,8 +37,8 @@ class Descent(NamedTuple):
 def zoo(
     queries: int = 10000,
     width: int = 64,
-    binary_steps: int = 3,
-    rate: float = 0.1,
+    binary_steps: int = 1,
+    rate: float = 0.05,
     confidence: float = 0.0,
     initial_const: float = 10.0,
 ) -> Attack:
@@ -54,7 +54,8 @@ def zoo(
     Args:
         queries: points asked an example, in all descents together.
         width: coordinates that move at once; the paper has 128.
-        binary_steps: descents; the weight grows tenfold until one succeeds, and is then bisected; the paper has 9.
+        binary_steps: descents; the weight grows tenfold until one succeeds, and is then bisected; the paper has 9, which take
+            hundreds of thousands of points.
         rate: of Adam, in widths of the domain; 0.01 in the paper, which takes thousands of moves.
         confidence: the margin, in scores, by which the goal should be met.
         initial_const: the first weight; 0.01 in the paper, which has more descents to raise it.
