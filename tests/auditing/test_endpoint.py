@@ -95,6 +95,18 @@ def test_the_end_of_the_budget_keeps_the_best_and_more_budget_goes_on(tmp_path):
         assert sum(target.answered.values()) - len(target.answered) == checks
 
 
+def test_a_budget_that_ends_in_the_clean_pass_is_no_judgement_of_what_was_not_asked(tmp_path):
+    with Target() as target:
+        cut = audited(target, tmp_path / "run", limits={"budget": 14})
+        assert (cut.status, target.inputs) == ("partial", 14)
+        assert (cut.summary.clean_asked, cut.summary.clean) == (6, 1.0)
+        assert [r.verdict for r in cut.rows] == ["unknown"] * 8
+        assert [r.clean_label is None for r in cut.rows] == [False] * 6 + [True] * 2
+        assert [r.flags for r in cut.rows[6:]] == [("budget",)] * 2
+        more = audited(target, tmp_path / "run", limits={"budget": 5000})
+        assert (more.status, more.summary.clean_asked) == ("complete", 8)
+
+
 def test_the_budget_of_an_example_holds_over_all_stages():
     with Target() as target:
         record = audited(target, plan=[noise(), square(queries=25), square(queries=50)], limits={"queries": 12})

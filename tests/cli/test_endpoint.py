@@ -91,6 +91,7 @@ def test_a_refusal_is_one_message_without_the_secret(there, run):
 def test_what_is_wrong_on_the_command_line(there, run):
     cases = [
         (("audit", "net.py:build", "data.npz", "--threat", "linf:0.1", "--endpoint", "endpoint.toml"), "an address"),
+        (("attack", "square", "https://h/p", "data.npz", "--threat", "linf:0.1"), "keeps no answers"),
         (("audit", f"https://h/p?key={MARKER}", "data.npz", "--threat", "linf:0.1"), "may be secret"),
         (("audit", f"https://me:{MARKER}@h/p", "data.npz", "--threat", "linf:0.1"), "may be secret"),
         (

@@ -340,6 +340,7 @@ def _met_afar(
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         store.keep_fact("met", facts)
+    asking.random = facts["random"]  # as the run began, whatever is checked now
     return met.model, facts
 
 

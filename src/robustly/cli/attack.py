@@ -8,6 +8,7 @@ from warnings import catch_warnings, simplefilter
 
 from cyclopts import Parameter
 
+from robustly.adapters.endpoint import is_address
 from robustly.cli import options, values
 from robustly.core.errors import UsageError
 
@@ -92,6 +93,11 @@ def attack(
     from robustly.report.gate import exit_code
     from robustly.threats import parse_threat
 
+    if is_address(model):
+        raise UsageError(
+            "this command keeps no answers, and those of an endpoint may cost money: audit it, with a --plan of this attack "
+            "alone, or call robustly.attack from Python with robustly.endpoint(..., keep=FILE)."
+        )
     made = build("attack", name, arguments)
     under = parse_threat(threat)
     examples = load_data(data, limit=limit, classes=names, range=bounds)

@@ -87,7 +87,8 @@ def plan(
     times = len({eps_of(under), *more})
     here.say(f"{loaded.name} on {len(examples):,} examples of {examples.name} under {under}, plan {loaded_plan.name}")
     here.show(cost_table(costs, len(examples), times))
-    pace = speed(loaded, examples.shape) if measure and examples.kind != "text" else None
+    at_home = examples.kind != "text" and loaded.remote is None  # questions to an endpoint may cost money
+    pace = speed(loaded, examples.shape) if measure and at_home else None
     for line in (*remarks(costs, len(examples), times, pace, left_out, count), *loaded_plan.not_tested):
         here.say(line)
     return exit_code()
