@@ -43,8 +43,7 @@ class Walk(NamedTuple):
 def boundary(
     queries: int = 5000, aside: float = 0.3, inward: float = 0.03, tries: int = 100, pool: Tensor | None = None
 ) -> Attack:
-    """From a point that meets the goal: a random step along the sphere around the input, a small one inwards, kept if the
-    goal is still met.
+    """Random steps along the sphere around the input and a little inwards, kept while the goal is met.
 
     Each example has two step sizes, both shares of its distance. Every fifth point is a step along the sphere alone, which
     is not kept: if half of those meet the goal, the border is nearly flat at that size, so `aside` grows where more do and

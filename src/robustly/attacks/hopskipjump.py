@@ -72,14 +72,15 @@ def hopskipjump(
     with a finite eps an example ends at its first point within. Examples for which no start was found are not asked
     further. What meets the goal is for the oracle's own goal to say.
 
-    Beside the paper: directions lie within the mask, whose coordinates count as d; for few coordinates (d < 100) the
-    bisections are as narrow as for 100; noise is never so fine that float32 loses it; a step that 20 halvings don't
-    bring back to the goal is not taken; and the last estimate takes the queries that are left.
+    Beside the paper: directions lie within the mask, whose coordinates count as d; where d < 100 the brackets are
+    narrower, since the paper's grow to the whole way; noise is never so fine that float32 loses it; a step that 20
+    halvings don't bring back to the goal is not taken; and the last estimate takes the queries that are left.
 
     Args:
         queries: hard bound on the points asked an example, those of the start included.
         directions: asked for the first estimate; the t-th takes sqrt(t) times as many.
-        gamma: the brackets of the bisections are gamma d^(-3/2) (l2) or gamma d^(-2) (linf) of the way wide.
+        gamma: the brackets of the bisections are gamma d^(-3/2) (l2) or gamma d^(-2) (linf) of the way wide,
+            and 0.01 d^(-1/2) or 0.01 / d at most.
         tries: most points asked for a start.
         pool: other examples to start from, (P, ...).
 
