@@ -32,8 +32,8 @@ HALVINGS = 20  # of a step that never meets the goal again
 class Manner(NamedTuple):
     """What differs between the norms.
 
-    theta: the width of a bisection's bracket, for d coordinates (B,). reach: how far directions are asked, as a multiple
-    of theta times the distance, for d coordinates.
+    theta: the width of a bisection's bracket, for d coordinates (B,). reach: how far directions are asked, as a
+    multiple of theta times the distance, for d coordinates.
     """
 
     draw: Draw
@@ -66,10 +66,10 @@ def hopskipjump(
 ) -> Attack:
     """Estimate the border's normal, step along it, halving the step until the goal is met, and go back to the border.
 
-    The t-th step asks `directions` sqrt(t) random directions. The walk starts at the point that the ledger already has (so
-    `in_turn(transferred(...), hopskipjump())` goes on where the transfer ended), else at one of `pool`, else at a random
-    point. It is in the domain, whatever eps is: least distances are found with eps = inf and an oracle that presses on;
-    with a finite eps an example ends at its first point within. Examples for which no start was found are not asked
+    The t-th step asks `directions` sqrt(t) random directions. The walk starts at the point that the ledger already has
+    (so `in_turn(transferred(...), hopskipjump())` goes on where the transfer ended), else at one of `pool`, else at a
+    random point. It is in the domain, whatever eps is: least distances are found with eps = inf and an oracle that
+    presses on; with a finite eps an example ends at its first point within. Examples for which no start was found are not asked
     further. What meets the goal is for the oracle's own goal to say.
 
     Beside the paper: directions lie within the mask, whose coordinates count as d; where d < 100 the brackets are
@@ -85,8 +85,8 @@ def hopskipjump(
         pool: other examples to start from, (P, ...).
 
     Raises:
-        UsageError: queries, directions or tries < 1, gamma not above 0; when it runs, a set that isn't a linf or l2 ball,
-            an unbounded domain, or a pool of another shape or range.
+        UsageError: queries, directions or tries < 1, gamma not above 0; when it runs, a set that isn't a linf or l2
+            ball, an unbounded domain, or a pool of another shape or range.
     """
     for value, what in ((queries, "queries"), (directions, "directions"), (tries, "tries")):
         if value < 1:
