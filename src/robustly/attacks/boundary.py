@@ -43,19 +43,19 @@ class Walk(NamedTuple):
 def boundary(
     queries: int = 5000, aside: float = 0.3, inward: float = 0.03, tries: int = 100, pool: Tensor | None = None
 ) -> Attack:
-    """From a point that meets the goal: a random step along the sphere around the input, a small one inwards, kept if the
-    goal is still met.
+    """Random steps along the sphere around the input and a little inwards, kept while the goal is met.
 
-    Each example has two step sizes, both shares of its distance. Every fifth point is a step along the sphere alone, which
-    is not kept: if half of those meet the goal, the border is nearly flat at that size, so `aside` grows where more do and
-    shrinks where fewer do. Of the whole steps a fifth shall meet the goal, and `inward` follows that. Both change a
-    little with every answer; the authors' code waits for 100 and 30 answers, which a budget of 1000 queries hardly pays.
+    Each example has two step sizes, both shares of its distance. Every fifth point is a step along the sphere alone,
+    which is not kept: if half of those meet the goal, the border is nearly flat at that size, so `aside` grows where
+    more do and shrinks where fewer do. Of the whole steps a fifth shall meet the goal, and `inward` follows that. Both
+    change a little with every answer; the authors' code waits for 100 and 30 answers, which a budget of
+    1000 queries hardly pays.
 
-    The walk starts at the point that the ledger already has (so `in_turn(transferred(...), boundary())` goes on where the
-    transfer ended), else at one of `pool`, else at a random point, from which a short bisection leads to the border. It is
-    in the domain, whatever eps is: least distances are found with eps = inf and an oracle that presses on; with a finite
-    eps an example ends at its first point within. Examples for which no start was found are not asked further. What meets
-    the goal is for the oracle's own goal to say.
+    The walk starts at the point that the ledger already has (so `in_turn(transferred(...), boundary())` goes on where
+    the transfer ended), else at one of `pool`, else at a random point, from which a short bisection leads to the
+    border. It is in the domain, whatever eps is: least distances are found with eps = inf and an oracle that presses
+    on; with a finite eps an example ends at its first point within. Examples for which no start was found are not asked
+    further. What meets the goal is for the oracle's own goal to say.
 
     Args:
         queries: hard bound on the points asked an example, those of the start included.
@@ -65,8 +65,8 @@ def boundary(
         pool: other examples to start from, (P, ...).
 
     Raises:
-        UsageError: queries or tries < 1, a step size not above 0; when it runs, a set that isn't an l2 ball, an unbounded
-            domain, or a pool of another shape or range.
+        UsageError: queries or tries < 1, a step size not above 0; when it runs, a set that isn't an l2 ball, an
+            unbounded domain, or a pool of another shape or range.
     """
     for value, what in ((queries, "queries"), (tries, "tries")):
         if value < 1:
@@ -110,7 +110,7 @@ def _stepped(case: Case, space: Room, walk: Walk, alone: bool) -> Walk:
 
 
 def _turned(key: Tensor, back: Tensor, length: Tensor) -> Tensor:
-    """A change as long as `back` (B, ...), turned towards a random direction at a right angle by a step of that length."""
+    """A change as long as `back` (B, ...), turned by a step of that length at a right angle to it."""
     way = unit(back)
     noise = bell(key, back.shape[1:])
     noise = unit(noise - column((noise * way).flatten(1).sum(1), way) * way)

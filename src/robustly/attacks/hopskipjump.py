@@ -32,8 +32,8 @@ HALVINGS = 20  # of a step that never meets the goal again
 class Manner(NamedTuple):
     """What differs between the norms.
 
-    theta: the width of a bisection's bracket, for d coordinates (B,). reach: how far directions are asked, as a multiple
-    of theta times the distance, for d coordinates.
+    theta: the width of a bisection's bracket, for d coordinates (B,). reach: how far directions are asked, as a
+    multiple of theta times the distance, for d coordinates.
     """
 
     draw: Draw
@@ -66,26 +66,27 @@ def hopskipjump(
 ) -> Attack:
     """Estimate the border's normal, step along it, halving the step until the goal is met, and go back to the border.
 
-    The t-th step asks `directions` sqrt(t) random directions. The walk starts at the point that the ledger already has (so
-    `in_turn(transferred(...), hopskipjump())` goes on where the transfer ended), else at one of `pool`, else at a random
-    point. It is in the domain, whatever eps is: least distances are found with eps = inf and an oracle that presses on;
-    with a finite eps an example ends at its first point within. Examples for which no start was found are not asked
+    The t-th step asks `directions` sqrt(t) random directions. The walk starts at the point that the ledger already has
+    (so `in_turn(transferred(...), hopskipjump())` goes on where the transfer ended), else at one of `pool`, else at a
+    random point. It is in the domain, whatever eps is: least distances are found with eps = inf and an oracle that
+    presses on; with a finite eps an example ends at its first point within. Examples for which no start was found are not asked
     further. What meets the goal is for the oracle's own goal to say.
 
-    Beside the paper: directions lie within the mask, whose coordinates count as d; for few coordinates (d < 100) the
-    bisections are as narrow as for 100; noise is never so fine that float32 loses it; a step that 20 halvings don't
-    bring back to the goal is not taken; and the last estimate takes the queries that are left.
+    Beside the paper: directions lie within the mask, whose coordinates count as d; where d < 100 the brackets are
+    narrower, since the paper's grow to the whole way; noise is never so fine that float32 loses it; a step that 20
+    halvings don't bring back to the goal is not taken; and the last estimate takes the queries that are left.
 
     Args:
         queries: hard bound on the points asked an example, those of the start included.
         directions: asked for the first estimate; the t-th takes sqrt(t) times as many.
-        gamma: the brackets of the bisections are gamma d^(-3/2) (l2) or gamma d^(-2) (linf) of the way wide.
+        gamma: the brackets of the bisections are gamma d^(-3/2) (l2) or gamma d^(-2) (linf) of the way wide,
+            and 0.01 d^(-1/2) or 0.01 / d at most.
         tries: most points asked for a start.
         pool: other examples to start from, (P, ...).
 
     Raises:
-        UsageError: queries, directions or tries < 1, gamma not above 0; when it runs, a set that isn't a linf or l2 ball,
-            an unbounded domain, or a pool of another shape or range.
+        UsageError: queries, directions or tries < 1, gamma not above 0; when it runs, a set that isn't a linf or l2
+            ball, an unbounded domain, or a pool of another shape or range.
     """
     for value, what in ((queries, "queries"), (directions, "directions"), (tries, "tries")):
         if value < 1:

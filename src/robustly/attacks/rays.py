@@ -22,11 +22,11 @@ NARROW = 1e-3  # how wide the bracket of a bisection is at last, in widths of th
 class Rays(NamedTuple):
     """The search of each row.
 
-    way: the signs of the best ray, (B, ...); radius: (B,), where it meets the border, inf where none was found. tried: the
-    signs of the ray that is asked now; low, high: (B,), its bracket; searching: bool (B,), that is being bisected.
-    level, block: int64 (B,), the block of coordinates that comes next is the block-th of 2^level; at level -1 no sign is
-    turned. place: int64 (B, ...), the number of each coordinate among the `free` (B,) that the row may change, -1 for
-    the others.
+    way: the signs of the best ray, (B, ...); radius: (B,), where it meets the border, inf where none was found. tried:
+    the signs of the ray that is asked now; low, high: (B,), its bracket; searching: bool (B,), that is being bisected.
+    level, block: int64 (B,), the block of coordinates that comes next is the block-th of 2^level; at level -1 no sign
+    is turned. place: int64 (B, ...), the number of each coordinate among the `free` (B,) that the row may change, -1
+    for the others.
     """
 
     way: Tensor
@@ -46,11 +46,11 @@ class Rays(NamedTuple):
 def rays(queries: int = 5000) -> Attack:
     """Turn the signs of one block of coordinates at a time, and keep the ray if it meets the border nearer.
 
-    The blocks are halved with every round through all coordinates, down to single ones. A ray is asked at the best radius
-    so far; only if that meets the goal a bisection follows. No size of step and no random number is needed, and as for
-    the start: at first the radius is infinite, so that the corners of the domain are asked. Where the ledger has a point
-    already, the ray towards it is asked first (so `in_turn(transferred(...), rays())` goes on where the transfer ended);
-    points for a start, random or other examples, would not give a better ray, and none are asked.
+    The blocks are halved with every round through all coordinates, down to single ones. A ray is asked at the best
+    radius so far; only if that meets the goal a bisection follows. It needs no size of step, no random
+    number and no start: at first the radius is infinite, so that the corners of the domain are asked. Where the ledger has a
+    point already, the ray towards it is asked first (so `in_turn(transferred(...), rays())` goes on where the transfer
+    ended); points for a start, random or other examples, would not give a better ray, and none are asked.
 
     The walk is in the domain, whatever eps is: least distances are found with eps = inf and an oracle that presses on;
     with a finite eps an example ends at its first point within. What a mask forbids is in no block. What meets the goal

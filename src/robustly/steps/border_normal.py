@@ -34,9 +34,9 @@ def even(key: Tensor, shape: tuple[int, ...]) -> Tensor:
 def border_normal(case: Case, space: Room, z: Tensor, far: Tensor, counts: Tensor, draw: Draw = bell) -> Tensor:
     """A Monte Carlo estimate of the border's normal at z (B, ...), towards the points that meet the goal; of length 1.
 
-    Random directions of length 1 are asked `far` away from z; those that meet the goal count +1, the others -1, less the
-    mean where not all agree (Chen et al. 2020, arXiv:1904.02144, eq. 9 and 16). Where a bound cuts a direction short, what
-    is left of it counts, and the directions lie within the mask. Zero where nothing could be learnt.
+    Random directions of length 1 are asked `far` away from z; those that meet the goal count +1, the others -1, less
+    the mean where not all agree (Chen et al. 2020, arXiv:1904.02144, eq. 9 and 16). Where a bound cuts a direction
+    short, what is left of it counts, and the directions lie within the mask. Zero where nothing could be learnt.
 
     Args:
         case: the rows, and the key the noise is drawn by.

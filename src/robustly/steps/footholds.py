@@ -23,8 +23,8 @@ def foothold(case: Case, space: Room, tries: int, pool: Tensor | None = None) ->
     """A point of the domain that meets the oracle's goal, (B, ...), and for which rows there is one, bool (B,).
 
     In this order: the evidence that the ledger has, which costs nothing (so `in_turn(transferred(...), hopskipjump())`
-    goes on where the transfer ended); the points of `pool`, which each row asks in an order of its own; random points of
-    the domain. Every point is within the bounds of the mask, and one query. A row asks no further once it has
+    goes on where the transfer ended); the points of `pool`, which each row asks in an order of its own; random points
+    of the domain. Every point is within the bounds of the mask, and one query. A row asks no further once it has
     a foothold, or has asked `tries` points. Where none was found the point is the input itself.
 
     Args:
@@ -65,7 +65,7 @@ def straight(near: Tensor, far: Tensor, share: Tensor) -> Tensor:
 
 
 def clipped(near: Tensor, far: Tensor, share: Tensor) -> Tensor:
-    """linf: the point nearest to `far` of which no coordinate is further from `near` than `share` (B,) of the furthest."""
+    """linf: the point nearest to `far` with no coordinate further from `near` than `share` (B,) of the furthest."""
     reach = column(share * (far - near).abs().flatten(1).amax(1), near)
     return torch.minimum(torch.maximum(far, near - reach), near + reach)
 
@@ -135,7 +135,7 @@ def _checked(pool: Tensor | None, case: Case, space: Room) -> Tensor:
     domain = case.oracle.model.domain
     if pool.shape[1:] != space.x.shape[1:]:
         raise UsageError(
-            f"the points of a pool have the shape of one input, {tuple(space.x.shape[1:])}; got {tuple(pool.shape[1:])}."
+            f"a pool's points have the shape of one input, {tuple(space.x.shape[1:])}; got {tuple(pool.shape[1:])}."
         )
     pool = pool.to(space.x)
     outside = ~((pool >= domain.low) & (pool <= domain.high))
