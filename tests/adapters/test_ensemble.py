@@ -23,10 +23,18 @@ from robustly.threats import Domain, Linf
 KINDS = [mean_logits, mean_losses, mean_gradients]
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same inputs in every run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
 def members(count=3):
     """Linear softmax models of quite different scale, so that every kind of mean is another."""
     g = torch.Generator().manual_seed(3)
-    weights = [10.0 ** (1 - i) * torch.randn(4, 36, generator=g) for i in range(count)]
+    weights = [4.0 ** (1 - i) * torch.randn(4, 36, generator=g) for i in range(count)]
     models = [
         Model(lambda z, w=w: z.flatten(1) @ w.T, Domain(0.0, 1.0), classes=4, name=f"m{i}", digest=str(i))
         for i, w in enumerate(weights)
@@ -69,7 +77,7 @@ def test_each_mean_is_what_it_says():
     }
     found = {kind: gradients(kind(*models), x, y)[0] for kind in KINDS}
     for kind in KINDS:
-        assert torch.allclose(found[kind].grad, expected[kind], rtol=1e-4, atol=1e-6), kind
+        assert torch.allclose(found[kind].grad, expected[kind], rtol=1e-3, atol=1e-4), kind
         assert torch.allclose(found[kind].scores, mean.detach(), rtol=1e-4)
     assert torch.allclose(found[mean_losses].value, torch.stack([e.value for e in each]).mean(0))
     signs = [found[kind].grad.sign() for kind in KINDS]

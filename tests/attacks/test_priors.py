@@ -24,6 +24,14 @@ from robustly.threats import L2, Linf
 HYBRIDS = [prgf, simba_ods]
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same inputs in every run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
 def noisy(model, scale):
     """A model whose scores are the other's and as much again of another network's."""
     g = torch.Generator().manual_seed(8)
