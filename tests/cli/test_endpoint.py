@@ -55,7 +55,8 @@ def test_an_audit_of_an_address(there, run, caplog):
         assert (told.queries, told.budget, told.settings) == (target.inputs, 400, "endpoint.toml")
         assert told.retries > 0
         assert re.search(
-            r"asked http://127.* queries of a budget of 400, \d+ of them retries and \d+ checks; \d+\.\d\d EUR", said.out
+            r"asked http://127.* queries of a budget of 400, \d+ of them retries and \d+ checks; \d+\.\d\d EUR",
+            said.out,
         )
         assert re.search(r"\d+ queries, \d+ left, [\d.]+ EUR spent; \d+ broken", said.out)
         assert record.model.source == target.url
