@@ -34,6 +34,7 @@ def test_scores_and_labels_in_every_form():
     assert torch.equal(read(reader(("cat", "dog"), scores="p"), {"p": {"dog": 0.75, "cat": 0.25}}, 1), two[:1])
     assert read(reader(("cat", "dog"), label="labels"), {"labels": ["dog", "cat"]}, 2).tolist() == [1, 0]
     assert read(reader(label="y"), {"y": 3}, 1).tolist() == [3]
+    assert read(reader(("cat", "dog"), label="y"), {"y": -1}, 1).tolist() == [-1]  # none: tied
     assert read(reader(label="y"), {"y": [3.0, 1]}, 2).tolist() == [3, 1]
 
 

@@ -20,6 +20,10 @@ SHOWN = 200
 """Characters of an answer that are repeated in a message."""
 
 
+NO_LABEL = -1
+"""What an endpoint says that will not say a label, since the best scores are tied, say: never the right one."""
+
+
 class Reader:
     """Reads answers as the settings say. classes: how many there are, once known. labels_only: scores are not looked for.
     heard: an answer made sense, so that the next ones must give the same."""
@@ -114,7 +118,7 @@ class Reader:
             row = int(row)
         if not isinstance(row, int) or isinstance(row, bool):
             raise Misfit(f"the endpoint answered {_shown(json.dumps(row).encode())} where a label should stand")
-        if row < 0 or (self.classes is not None and row >= self.classes):
+        if row < NO_LABEL or (self.classes is not None and row >= self.classes):
             raise Misfit(
                 f"the endpoint answered the label {row}, which is none of the {self.classes or 'labels'} known"
             )
