@@ -65,6 +65,26 @@ def test_a_stage_after_a_hit_waits_for_one():
     assert asked(audit(net, data, "linf:0.2", read_plan(strong, "own")), "square") != []
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_blackbox_asks_scores_or_labels_as_the_model_tells_them(norm):
+    net, (x, _) = zoo(2)
+    model = Model(net, UNIT, classes=10, module=net)
+    around = {"linf": Linf(0.1), "l2": L2(1.0)}[norm].at(x, UNIT)
+    plan = load_plan("blackbox")
+    for access, leading in ((Access.SCORES, {"square"}), (Access.LABELS, {"rays", "circling", "hopskipjump"})):
+        stages, left_out = fitting(plan, model.granting(access), around, random=False)
+        names = {stage.spec.name for stage in stages}
+        assert not left_out
+        assert names & {"square", "rays", "circling", "hopskipjump"} <= leading
+        assert names & leading
+
+
+def test_without_gradients_the_plan_is_blackbox_unless_another_is_named():
+    net, data = zoo(3)
+    assert audit(net, data, "linf:0.3", access="labels").plan == "blackbox"
+    assert audit(net, data, "linf:0.3").plan == "fast"
+
+
 def test_only_keeps_a_stage_for_its_norms():
     net, (x, _) = zoo(2)
     model = Model(net, UNIT, classes=10, module=net)

@@ -61,7 +61,7 @@ def audit(
     model: Any,
     data: Any,
     threat: Threat | str,
-    plan: str | Path | Plan | Sequence[Any] = "fast",
+    plan: str | Path | Plan | Sequence[Any] | None = None,
     *,
     seed: int = 0,
     eps: Sequence[float] = (),
@@ -89,7 +89,8 @@ def audit(
         "zoo:fashion_plain", "net.py:build", "net.onnx".
     data: (x, y), with x float (N, ...) or N texts and y the N labels, or a source such as "zoo:fashion", "test.npz".
     threat: Linf(8 / 255), "linf:8/255", ...; eps in input units, before any normalisation.
-    plan: "quick", "fast", "standard", a .toml file, or a list of attacks and certifiers.
+    plan: "quick", "fast", "standard", a .toml file, or a list of attacks and certifiers; by default "fast", and "blackbox"
+        for a model that gives no gradients.
     eps: further sizes, for the curve of robust accuracy; verdicts are carried over from one to the other.
     out: run folder; None keeps the run in memory. An interrupted run in a folder goes on where it was.
     limit: only the first N examples. time: stop after so many seconds. until: stop when the bracket is so narrow.
@@ -106,7 +107,8 @@ def audit(
         Contradiction: an example was broken and certified.
         RunError: storage failed.
     """
-    threat, plan, limits = as_threat(threat), load_plan(plan), _limits(time, until)
+    threat, limits = as_threat(threat), _limits(time, until)
+    chosen = None if plan is None else load_plan(plan)
     examples = load_data(data, limit=limit, range=range, classes=names)
     loaded = load_model(
         _named(model, endpoint),
@@ -120,7 +122,8 @@ def audit(
     others = [
         in_range(load_model(s, range=range, device=device, trust_pickle=trust_pickle), examples) for s in surrogates
     ]
-    plan = with_surrogates(plan, others)
+    usual = "fast" if loaded.access == Access.GRADIENTS else "blackbox"
+    stages = with_surrogates(chosen or load_plan(usual), others)
     source = Source(
         str(model) if isinstance(model, (str, Path)) else None,
         str(weights) if weights else None,
@@ -132,7 +135,7 @@ def audit(
         if asking is not None and out:
             asking.store_in(Path(out) / ANSWERS)
         return _audit(
-            store, loaded, examples, threat, plan, limits, seed, tuple(eps), batch, twin, watch, command, source
+            store, loaded, examples, threat, stages, limits, seed, tuple(eps), batch, twin, watch, command, source
         )
     finally:
         store.close()

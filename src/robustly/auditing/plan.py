@@ -17,7 +17,7 @@ Stages run in order, each on what is still undecided. Stages that need more acce
 threat's set, are left out and said so. Further keys of a stage: nearest = 0.2 asks only the fifth of the undecided
 examples that came nearest to being broken, by their lowest margin, but ten at least (nearest = 50, so many);
 only = ["l1"] keeps the stage for those norms ("other": for sets that are no norm balls); random = true for models that are
-random, false for those that aren't; original = true searches in the precision of the user's own model, on no twin of less;
+random, false for those that aren't; labels = true keeps it for models that tell labels alone, false for those that tell more; original = true searches in the precision of the user's own model, on no twin of less;
 after_hit = true runs the stage only if the one before it broke an example.
 """
 
@@ -39,8 +39,8 @@ from robustly.threats.base import Finite, PerturbationSet
 from robustly.threats.enumerated import Enumerated
 from robustly.threats.parse import NORMS
 
-NAMES = ("quick", "fast", "standard", "plus", "rand", "deep")
-KEYS = ("probe", "nearest", "only", "random", "original", "after_hit")
+NAMES = ("quick", "fast", "standard", "plus", "rand", "deep", "blackbox")
+KEYS = ("probe", "nearest", "only", "random", "labels", "original", "after_hit")
 """What a stage says of itself; its other keys are the arguments of its attack or certifier."""
 OTHER = "other"
 """What `only` calls the sets that are no norm balls."""
@@ -55,7 +55,7 @@ class PlanStage:
 
     probe: how many random undecided examples it is tried on first, None for all at once. nearest: of the undecided only
     those of lowest margin so far, a share below 1 or a number of them, None for all. only: norms, or "other" for sets that are no norm balls; none for all.
-    random: for random models, or for those that aren't; None for both. original: in the precision of the user's own model.
+    random: for random models, or for those that aren't; None for both. labels: likewise for models that tell labels alone. original: in the precision of the user's own model.
     after_hit: only if the stage before it broke something.
     """
 
@@ -65,6 +65,7 @@ class PlanStage:
     nearest: float | None = None
     only: tuple[str, ...] = ()
     random: bool | None = None
+    labels: bool | None = None
     original: bool = False
     after_hit: bool = False
 
@@ -76,7 +77,7 @@ class PlanStage:
     @property
     def identity(self) -> str:
         """All that it does, as text: what a resumed run must have in common with the one it goes on."""
-        marks = ((key, getattr(self, key)) for key in ("only", "random", "original", "after_hit"))
+        marks = ((key, getattr(self, key)) for key in KEYS[2:])
         return " ".join([str(self), *(f"{key}={value}" for key, value in marks if value != getattr(PlanStage, key))])
 
     def __str__(self) -> str:
@@ -196,6 +197,8 @@ def _misfit(stage: PlanStage, model: Model, around: PerturbationSet, random: boo
         return ""
     if stage.random is not None and stage.random != random:
         return ""
+    if stage.labels is not None and stage.labels != (model.access == Access.LABELS):
+        return ""
     if stage.kind == "certify":
         return _misfit_of_proof(lookup("certifier", stage.spec.name), model, around, random)
     for leaf in stage.spec.leaves():
@@ -291,12 +294,12 @@ def _stage(table: Mapping[str, Any], what: str) -> PlanStage:
         )
     if not isinstance(only, list) or any(norm not in (*NORMS, OTHER) for norm in only):
         raise UsageError(f"{what}: only is a list out of {', '.join((*NORMS, OTHER))}, got {only!r}.")
-    for key in ("random", "original", "after_hit"):
+    for key in ("random", "labels", "original", "after_hit"):
         if not isinstance(own.get(key, False), bool):
             raise UsageError(f"{what}: {key} is true or false, got {own[key]!r}.")
     made = from_table({k: v for k, v in table.items() if k not in KEYS}, what)
     kind: Literal["attack", "certify"] = "certify" if "certifier" in table else "attack"
-    flags = (own.get("random"), own.get("original", False), own.get("after_hit", False))
+    flags = (own.get("random"), own.get("labels"), own.get("original", False), own.get("after_hit", False))
     return PlanStage(kind, made, probe, nearest, tuple(only), *flags)
 
 

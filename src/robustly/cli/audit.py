@@ -27,12 +27,13 @@ def audit(
     *,
     threat: options.Threat,
     plan: Annotated[
-        str,
+        str | None,
         Parameter(
             group=options.HOW,
-            help="What is run: quick, fast, standard, plus, rand, deep or a .toml file. See `robustly plan`.",
+            help="What is run: quick, fast, standard, plus, rand, deep, blackbox or a .toml file; by default fast, and "
+            "blackbox for an address or with --access scores or labels. See `robustly plan`.",
         ),
-    ] = "fast",
+    ] = None,
     eps: Annotated[
         str | None,
         Parameter(
@@ -107,6 +108,7 @@ def audit(
     goes on where it was.
     """
     refuse_private(model)
+    plan = plan or ("blackbox" if is_address(model) or access in ("scores", "labels") else "fast")
     folder = Path(out or default_folder(model, data, threat, plan, limit))
     given_sizes, seconds, bounds, rows = (
         values.sizes(eps),
