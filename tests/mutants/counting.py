@@ -39,7 +39,7 @@ COUNTING = (
     ),
     Mutant(
         "candidates are asked without being billed",
-        "robustly.oracle.oracle:Oracle._scored",
+        "robustly.oracle.oracle:Oracle._asked",
         "self._pay(local, forward=1)",
         "pass",
         (law(counted, square, Linf(0.15)), law(counted, greedy, Edits(2))),
@@ -92,7 +92,7 @@ COUNTING = (
     Mutant(
         "the judge's passes are not on the bill",
         "robustly.auditing.stages:_attacked",
-        "_charge(spent, index[hits], torch.full_like(hits, judged.passes))",
+        "_charge(spent, index[hits], passes)",
         "pass",
         (law(test_audit.test_passes_are_those_the_model_saw),),
     ),

@@ -83,7 +83,7 @@ EDGES = (
     ),
     Mutant(
         "the model is asked in the attack's own memory",
-        "robustly.oracle.oracle:Oracle._scored",
+        "robustly.oracle.oracle:Oracle._asked",
         "points.clone() if isinstance(points, Tensor) else points",
         "points",
         (law(test_models.test_a_model_that_writes_into_its_input_changes_nothing, square, Linf(0.15)),),

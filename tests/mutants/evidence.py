@@ -6,7 +6,7 @@ from tests import test_goals
 from tests.adapters import test_modules
 from tests.auditing import test_audit, test_judge, test_verdicts
 from tests.laws import test_models
-from tests.oracle import test_oracle
+from tests.oracle import test_oracle, test_remote
 from tests.steps import test_combinators
 
 from robustly.core.specs import lookup
@@ -81,15 +81,43 @@ EVIDENCE = (
         (law(test_oracle.test_evidence_is_asked_inside_and_adversarial),),
     ),
     Mutant(
+        "a row that got no answer is noted with its zeros",
+        "robustly.oracle.oracle:Oracle._note_heard",
+        "heard is None or bool(heard.all())",
+        "True",
+        (law(test_remote.test_rows_without_an_answer_are_closed_and_are_no_evidence),),
+    ),
+    Mutant(
+        "a row that got no answer is asked again",
+        "robustly.oracle.oracle:Oracle.open",
+        "out & ~self.ledger.closed[self.rows]",
+        "out",
+        (law(test_remote.test_a_closed_row_stays_closed_where_the_search_presses_on),),
+    ),
+    Mutant(
+        "points are judged as they were before the encoding",
+        "robustly.oracle.oracle:Oracle._carried",
+        "points if remote is None else remote.carried(points, self._whole.take(local))",
+        "points",
+        (law(test_remote.test_the_point_is_asked_and_kept_as_it_is_carried),),
+    ),
+    Mutant(
+        "retries are free",
+        "robustly.oracle.oracle:Oracle._asked_afar",
+        "self.ledger.pay_each(rows, replies.spent)",
+        "self.ledger.pay(rows, forward=1)",
+        (law(test_remote.test_retries_are_charged_and_what_is_left_is_told),),
+    ),
+    Mutant(
         "the judge does not measure",
-        "robustly.auditing.judge:judge",
+        "robustly.auditing.judge:_judged",
         "holds=met & inside",
         "holds=met",
         (law(test_judge.test_only_members_that_the_model_gets_wrong_hold),),
     ),
     Mutant(
         "the judge does not ask the model",
-        "robustly.auditing.judge:judge",
+        "robustly.auditing.judge:_judged",
         "holds=met & inside",
         "holds=inside",
         (
