@@ -75,7 +75,7 @@ def mine_on(question: Question, rival: Rival, one: Subject, x: Tensor, y: Tensor
 
 def theirs_on(question: Question, rival: Rival, one: Subject, x: Tensor, y: Tensor, missing: bool) -> Traced | None:
     """A peer's traces, from its record, or made where that is missing."""
-    path = FOLDER / f"{question.name}-{question.norm}-{rival.label}-{one.name}-{len(x)}.json".replace(" ", "-")
+    path = FOLDER / f"{rival.label}-{question.norm}-{one.name}-{len(x)}.json".replace(" ", "-")
     if path.exists():
         told = json.loads(path.read_text())["traces"]
         traces = tuple(tuple(tuple((n, d) for n, d in trace) for trace in seed) for seed in told)

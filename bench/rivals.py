@@ -63,6 +63,9 @@ def peer(who: str, attack: str, steps: int, **options: Any) -> Rival:
 ALL = 5000
 """The budget of queries, which attacks with a schedule are told beforehand."""
 
+WALKS = (peer("Foolbox", "hopskipjump", ALL), peer("ART", "hopskipjump", ALL))
+"""The labels-only attack that all are measured by."""
+
 QUESTIONS: tuple[Question, ...] = (
     Question(
         "square", "linf", (mine("square", queries=ALL),),
@@ -76,14 +79,18 @@ QUESTIONS: tuple[Question, ...] = (
     Question("boundary", "l2", (mine("boundary", queries=ALL),), (peer("Foolbox", "boundary", ALL), peer("ART", "boundary", ALL))),
     Question(
         "hopskipjump", "l2", (mine("hopskipjump", queries=ALL),),
-        (peer("Foolbox", "hopskipjump", ALL), peer("ART", "hopskipjump", ALL)),
+        WALKS,
     ),
     Question(
         "hopskipjump", "linf", (mine("hopskipjump", queries=ALL),),
-        (peer("Foolbox", "hopskipjump", ALL), peer("ART", "hopskipjump", ALL)),
+        WALKS,
     ),
     Question(
         "rays", "linf", (mine("rays", queries=ALL),),
-        (peer("Foolbox", "hopskipjump", ALL), peer("ART", "hopskipjump", ALL)),
+        WALKS,
+    ),
+    Question(
+        "labels", "l2", tuple(mine(name, queries=ALL) for name in ("circling", "cgba", "surfree", "geoda", "signopt")),
+        WALKS, half=True,
     ),
 )  # fmt: skip
