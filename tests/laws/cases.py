@@ -13,7 +13,16 @@ from robustly.threats import L0, L1, L2, Both, Colour, Corrupt, Domain, Edits, F
 
 UNIT = Domain(0.0, 1.0)
 
-SMALL = {"steps": 6, "binary_steps": 2, "queries": 40, "tries": 6, "width": 12, "targets": 2, "times": 2, "directions": 5}
+SMALL = {
+    "steps": 6,
+    "binary_steps": 2,
+    "queries": 40,
+    "tries": 6,
+    "width": 12,
+    "targets": 2,
+    "times": 2,
+    "directions": 5,
+}
 """Settings by argument name, so that a new attack is tested without being listed here."""
 
 

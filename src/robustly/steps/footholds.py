@@ -130,6 +130,8 @@ def _checked(pool: Tensor | None, case: Case, space: Room) -> Tensor:
     """The pool as points like the inputs, (P, ...); none where there is no pool."""
     if pool is None:
         return space.x[:0]
+    if not isinstance(pool, Tensor):
+        raise UsageError(f"a pool is a tensor of points, got {pool!r}; a record only names it, so give it anew.")
     domain = case.oracle.model.domain
     if pool.shape[1:] != space.x.shape[1:]:
         raise UsageError(
