@@ -49,9 +49,9 @@ NEAR = [  # attack, norm, and the median ratio to the optimum after 1000 queries
     (surfree, "l2", (1.05, 1.05, 1.1)),
     (signopt, "l2", (1.05, 1.05, 1.05)),
     (signopt, "linf", (1.3, 1.5, 1.5)),
-    (geoda, "l2", (1.05, 1.05, 1.05)),
+    (geoda, "l2", (1.05, 1.2, 1.05)),
     (geoda, "linf", (1.1, 1.4, 1.1)),
-    (geoda, "l1", (1.2, 1.2, 1.2)),
+    (geoda, "l1", (1.2, 1.45, 1.2)),
 ]
 SETTINGS = {"signopt": {"directions": 20}, "circling": {"directions": 20}}
 CASES = [(make, norm, name, NEAR[i][2][j]) for i, (make, norm, _) in enumerate(NEAR) for j, name in enumerate(MODELS)]
