@@ -159,7 +159,7 @@ def test_a_budget_holds_with_the_judge(case, queries):
 
 def test_labels_beyond_the_classes_are_named(case):
     net, x, y = case
-    with pytest.raises(UsageError, match="label 7 is beyond the 3 classes"):
+    with pytest.raises(UsageError, match="7, but the model has 3 classes"):
         attack(pgd(2), net, x, torch.full_like(y, 7), Linf(0.1))
 
 

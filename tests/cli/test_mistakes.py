@@ -54,7 +54,7 @@ MISTAKES = [
     (("attack", "pgd", "net.py:build", "data.npz", "--threat", "linf:0.1", "--set", "steps"), "--set steps=20"),
     (("attack", "pgd", "net.py:build", "data.npz", "--threat", "linf:0.1", "--set", "steps=0"), "at least 1"),
     (("attack", "pgd", "net.py:build", "data.npz", "--threat", "linf:0.1", "--set", "loss=marign"), "margin"),
-    (("attack", "greedy", "net.py:build", "data.npz", "--threat", "linf:0.1"), "cannot run here"),
+    (("attack", "greedy", "net.py:build", "data.npz", "--threat", "linf:0.1"), "Attacks that can: "),
     (("attack", "pgd", "net.py:build", "data.npz", "--threat", "linf:0.1", "--access", "scores"), "needs gradients"),
     (("attack", "pgd", "net.py:build", "data.npz", "--threat", "linf:0.1", "--out", "x.csv"), ".npz"),
     (("plan", "net.py:build", "data.npz", "--threat", "linf:0.1", "--plan", "quik"), 'Did you mean "quick"?'),

@@ -106,8 +106,8 @@ COUNTING = (
     Mutant(
         "a plan's arguments never reach the attack",
         "robustly.core.specs:build",
-        "entry.make(**values)",
-        "entry.make(**{k: v for k, v in values.items() if known[k] is inspect.Parameter.empty})",
+        "entry.make(*listed, **values)",
+        "entry.make(*listed, **{k: v for k, v in values.items() if known[k] is inspect.Parameter.empty})",
         (law(test_specs.test_a_table_builds_the_same),),
     ),
     Mutant(

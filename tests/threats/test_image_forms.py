@@ -40,7 +40,7 @@ def test_round_trip(text, threat):
         ("rotate:200", "at most 180"),
         ("shift:1.5", "whole"),
         ("flow:1,2", "one size"),
-        ("corrupt:3,frost", "unknown corruption"),
+        ("corrupt:3,hail", "unknown corruption"),
         ("corrupt:9", "0 to 5"),
         ("colour:5@8bit", "only a norm"),
         ("edits:2@8bit", "only a norm"),

@@ -108,8 +108,8 @@ def audit(
     goes on where it was.
     """
     refuse_private(model)
-    plan = plan or ("blackbox" if is_address(model) or access in ("scores", "labels") else "fast")
     folder = Path(out or default_folder(model, data, threat, plan, limit))
+    plan = plan or ("blackbox" if is_address(model) or access in ("scores", "labels") else "fast")
     given_sizes, seconds, bounds, rows = (
         values.sizes(eps),
         values.duration(time),
@@ -262,10 +262,10 @@ def inputs(record: Record) -> list[str]:
     return out
 
 
-def default_folder(model: str, data: str, threat: str, plan: str = "fast", limit: int | None = None) -> Path:
-    """runs/MODEL-DATA-THREAT in characters that every file system takes, then the plan unless it is fast, and the limit."""
+def default_folder(model: str, data: str, threat: str, plan: str | None = None, limit: int | None = None) -> Path:
+    """runs/MODEL-DATA-THREAT in characters that every file system takes, then the plan if one was named, and the limit."""
     words = [_slug(model.split("//", 1)[1] if is_address(model) else _last(model)), _slug(_last(data)), _slug(threat)]
-    if plan != "fast":
+    if plan not in (None, "fast"):
         words.append(_slug(_last(plan)))
     if limit is not None:
         words.append(f"first-{limit}")
