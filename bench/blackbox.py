@@ -26,7 +26,7 @@ from robustly.goals import Goal
 
 QUERIES = (100, 500, 1000, 2500, 5000)
 SEEDS = (0, 1, 2)
-COUNT = 20
+COUNT = 10
 MODELS = ("fashion_plain", "fashion_adversarial", "sdp_mnist_adv")
 FOLDER = Path(__file__).parent / "results" / "blackbox"
 COLUMNS = ("attack", "norm", "model", "of", "whose", *(f"{q} queries" for q in QUERIES))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.subjects import Subject
-from robustly.core.specs import lookup
+from robustly.core.specs import build
 from robustly.steps import Attack
 
 L2 = {"fashion_mnist": 1.5, "mnist": 3.0, "cifar10": 0.5}
@@ -24,7 +24,7 @@ class Rival:
 
     def make(self) -> Attack:
         """Our attack."""
-        return lookup("attack", self.attack).make(**dict(self.arguments))
+        return build("attack", self.attack, dict(self.arguments))
 
     @property
     def label(self) -> str:
@@ -74,8 +74,8 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         "square", "l2", (mine("square", queries=ALL, p=0.1),), (peer("authors", "square", ALL, p_init=0.1),), fixed=True,
     ),
-    Question("simba", "l2", (mine("simba", queries=ALL),), (peer("ART", "simba", ALL),)),
-    Question("simba_dct", "l2", (mine("simba", queries=ALL, basis="dct"),), (peer("ART", "simba_dct", ALL),)),
+    Question("simba", "l2", (mine("simba", queries=ALL),), (peer("ART", "simba", ALL),), fixed=True),
+    Question("simba_dct", "l2", (mine("simba", queries=ALL, basis="dct"),), (peer("ART", "simba_dct", ALL),), fixed=True),
     Question("boundary", "l2", (mine("boundary", queries=ALL),), (peer("Foolbox", "boundary", ALL), peer("ART", "boundary", ALL))),
     Question(
         "hopskipjump", "l2", (mine("hopskipjump", queries=ALL),),

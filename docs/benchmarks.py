@@ -19,6 +19,11 @@ TITLES = {
     "pgd": "PGD: the cost of the machinery",
     "autoattack": "The plan `fast` against AutoAttack",
     "deep": "The plan `deep` against `standard`",
+    "speed": "Where the seconds of `fast` go",
+    "twins": "Fast twins of a network",
+    "blackbox": "Query attacks beside the peers",
+    "stateful": "Query attacks against stateful detectors",
+    "endpoint": "The client of a deployed model",
     "minnorm": "Least distances at half the peers' passes",
 }
 HEAD = """# Benchmarks
