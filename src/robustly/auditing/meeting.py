@@ -22,13 +22,15 @@ RANDOM = (
 
 
 class Met(NamedTuple):
-    """The model as it answers. warnings, notes: sentences for the record. forward: queries that no example is charged."""
+    """The model as it answers. warnings, notes: sentences for the record. forward: queries that no example is charged. spent: int64
+    (F,), queries that went on the accounts of the first F examples."""
 
     model: Model
     random: bool
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     forward: int
+    spent: Tensor
 
 
 def meet(model: Model, asking: Asking, data: Data, around: PerturbationSet) -> Met:
@@ -54,7 +56,9 @@ def meet(model: Model, asking: Asking, data: Data, around: PerturbationSet) -> M
     )
     notes = (f"what a request carries: {asking.wire.told}; inputs are judged as they are read from it", asked)
     paid_again = int(first.spent.sum()) if first.random else 0
-    return Met(met, first.random, tuple(warnings), (*checked.model.notes, *notes), first.checks + paid_again)
+    return Met(
+        met, first.random, tuple(warnings), (*checked.model.notes, *notes), first.checks + paid_again, first.spent
+    )
 
 
 def _moved(asking: Asking, around: PerturbationSet) -> list[str]:

@@ -144,7 +144,9 @@ class Sender:
         if 200 <= status < 300:
             return
         said = self._said(content[: 8 * SHOWN].decode("utf-8", "replace"))
-        told = f"the endpoint answered {status} {self._said(response.reason_phrase)[:40]}" + (f": {said}" if said else "")
+        told = f"the endpoint answered {status} {self._said(response.reason_phrase)[:40]}" + (
+            f": {said}" if said else ""
+        )
         if 300 <= status < 400:
             raise Final(f"{told.split(':')[0]}, a redirect to {self._place(response)}, which is not followed: write the "
                         "right address as url, if you trust it")  # fmt: skip
