@@ -250,6 +250,14 @@ def test_one_attack_on_a_random_failing_endpoint_stays_within_its_queries_and_sa
         assert any("random" in told for told in found.warnings)
 
 
+def test_a_random_endpoint_needs_queries_for_the_votes():
+    draws = np.random.default_rng(0)
+    with Target(model=lambda x: linear(x) + draws.normal(size=(len(x), CLASSES)) * 0.2) as target:
+        with pytest.raises(UsageError, match=r"11 times: a budget of 13 .* Give limits.queries = 14 or more"):
+            audited(target, limits={"queries": 13})
+        assert audited(target, limits={"queries": 14}).status == "complete"
+
+
 def test_two_queries_are_enough_for_one_attack():
     with Target() as target:
         found = robustly.attack(noise(), model(target), X, Y, "linf:0.3", queries=2, range=(0, 1))

@@ -530,3 +530,14 @@ def test_a_server_that_only_ever_says_wait_ends_the_campaign(asking):
         assert "quota used up" in made.ended
         assert int(replies.answered.sum()) == 10
         assert target.inputs <= 10 + 3 * (5 + 2)
+
+
+def test_a_redirect_is_told_with_its_port(asking):
+    with Target() as other:
+        place = other.url.replace("http://", "http://user:password@")
+        with (
+            Target(lambda n, x: Reply(307, b"", {"location": place})) as target,
+            pytest.raises(UsageError, match=f"a redirect to {re.escape(other.url)}, which is not followed"),
+        ):
+            asking(target.url).ask(some(1), owners(1))
+        assert other.requests == 0

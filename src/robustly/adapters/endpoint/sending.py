@@ -160,7 +160,8 @@ class Sender:
     def _place(self, response: httpx2.Response) -> str:
         try:
             to = response.request.url.join(response.headers.get("location", ""))
-            return self._said(f"{to.scheme}://{to.host}{to.path}")
+            port = f":{to.port}" if to.port else ""  # netloc would tell a user and a password too
+            return self._said(f"{to.scheme}://{to.host}{port}{to.path}")
         except (httpx2.InvalidURL, ValueError):
             return "nowhere"
 
