@@ -17,7 +17,7 @@ import robustly
 from robustly.adapters.endpoint.settings import Settings
 from robustly.attacks.noise import noise
 from robustly.attacks.square import square
-from robustly.core.errors import UsageError
+from robustly.core.errors import SoundnessWarning, UsageError
 from robustly.core.records import Record, read_record
 
 X = torch.rand(8, SIZE, generator=torch.Generator().manual_seed(5)) * 0.8 + 0.1
@@ -228,6 +228,40 @@ def test_one_attack_within_its_queries():
         per_example = (target.inputs - 8) / len(X)  # without the checks
         assert per_example <= 15
         assert int(found.forward.max()) <= 15
+
+
+def test_one_attack_on_a_random_failing_endpoint_stays_within_its_queries_and_says_so():
+    """Retries of the first look, of the search and of the judge's votes are all on the example's account."""
+    draws = np.random.default_rng(0)
+
+    def noisy(x):
+        return linear(x) + draws.normal(size=(len(x), CLASSES)) * 0.2
+
+    def flaky(n, x):
+        return Reply(503) if n % 3 == 2 else None
+
+    with Target(flaky, model=noisy) as target:
+        made = model(target, limits={"retries": 8})
+        with pytest.warns(SoundnessWarning, match="the endpoint is random"):
+            found = robustly.attack(square(queries=500), made, X, Y, "linf:0.3", queries=25, range=(0, 1))
+        spent = [made.remote.spent_on(i) for i in range(len(X))]
+        assert max(spent) <= 25
+        assert found.forward.tolist() == spent
+        assert any("random" in told for told in found.warnings)
+
+
+def test_a_random_endpoint_needs_queries_for_the_votes():
+    draws = np.random.default_rng(0)
+    with Target(model=lambda x: linear(x) + draws.normal(size=(len(x), CLASSES)) * 0.2) as target:
+        with pytest.raises(UsageError, match=r"11 times: a budget of 13 .* Give limits.queries = 14 or more"):
+            audited(target, limits={"queries": 13})
+        assert audited(target, limits={"queries": 14}).status == "complete"
+
+
+def test_two_queries_are_enough_for_one_attack():
+    with Target() as target:
+        found = robustly.attack(noise(), model(target), X, Y, "linf:0.3", queries=2, range=(0, 1))
+        assert int(found.forward.max()) <= 2
 
 
 KILLED = """

@@ -112,7 +112,7 @@ def test_the_end_of_the_budget_is_told_and_the_same_words_go_on(there, run):
     (there / "endpoint.toml").write_text(SETTINGS.replace("400", "50"))
     with Target() as target:
         said = run(*words(target, "--out", "run"))
-        assert "partial: the query budget ended" in said.out
+        assert "partial: the query budget ended. To go on, give limits.budget more" in " ".join(said.out.split())
         assert target.inputs <= 50
         assert said.code == 4
         (there / "endpoint.toml").write_text(SETTINGS)

@@ -45,18 +45,24 @@ def judge(
     z: Batch,
     random: bool = False,
     owners: Tensor | None = None,
+    left: Tensor | None = None,
 ) -> Judgement:
     """Judge z (R points, one a row of `around` and `goal`). owners: int64 (R,), their example numbers, on whose account a
-    remote is asked."""
+    remote is asked. left: int64 (R,), most that each may cost there, retries included."""
     votes = VOTES if random else 1
     if model.remote is not None:
-        return _judged_afar(model, around, goal, z, votes, torch.arange(len(z)) if owners is None else owners)
+        return _judged_afar(model, around, goal, z, votes, torch.arange(len(z)) if owners is None else owners, left)
     return _judged(model, around, goal, z, [model.ask_all(z) for _ in range(votes)])
 
 
-def _judged_afar(model: Model, around: PerturbationSet, goal: Goal, z: Batch, votes: int, owners: Tensor) -> Judgement:
+def _judged_afar(
+    model: Model, around: PerturbationSet, goal: Goal, z: Batch, votes: int, owners: Tensor, left: Tensor | None
+) -> Judgement:
     """What answers over a wire say; a row that did not get all of its votes holds nothing."""
-    replies = [model.replies(z, owners) for _ in range(votes)]
+    replies = []
+    for _ in range(votes):
+        replies.append(model.replies(z, owners, left))
+        left = None if left is None else left - replies[-1].spent
     judged = _judged(model, around, goal, z, [r.answers for r in replies])
     heard = torch.stack([r.answered for r in replies]).all(0)
     why = {row: said for r in reversed(replies) for row, said in r.why.items()}

@@ -11,6 +11,8 @@ from torch import Tensor
 from robustly.adapters.border import check_pair
 from robustly.adapters.data import Data
 from robustly.adapters.endpoint.asking import Asking
+from robustly.auditing.judge import VOTES
+from robustly.core.errors import UsageError
 from robustly.core.rows import cut
 from robustly.oracle import Access, Model
 from robustly.threats import PerturbationSet
@@ -22,13 +24,15 @@ RANDOM = (
 
 
 class Met(NamedTuple):
-    """The model as it answers. warnings, notes: sentences for the record. forward: queries that no example is charged."""
+    """The model as it answers. warnings, notes: sentences for the record. forward: queries that no example is charged. spent: int64
+    (F,), queries that went on the accounts of the first F examples."""
 
     model: Model
     random: bool
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     forward: int
+    spent: Tensor
 
 
 def meet(model: Model, asking: Asking, data: Data, around: PerturbationSet) -> Met:
@@ -42,6 +46,7 @@ def meet(model: Model, asking: Asking, data: Data, around: PerturbationSet) -> M
     asking.prepare(model.domain, data.ids, data.classes)
     asking.begin("first")
     first = asking.settle(data.x, torch.arange(len(data.y)))
+    _refuse_too_few(asking, first.random)
     if asking.reader.labels_only and model.access > Access.LABELS:
         model = replace(model, access=Access.LABELS)
     answers = asking.named(first.answers) if model.access == Access.LABELS else first.answers
@@ -54,7 +59,19 @@ def meet(model: Model, asking: Asking, data: Data, around: PerturbationSet) -> M
     )
     notes = (f"what a request carries: {asking.wire.told}; inputs are judged as they are read from it", asked)
     paid_again = int(first.spent.sum()) if first.random else 0
-    return Met(met, first.random, tuple(warnings), (*checked.model.notes, *notes), first.checks + paid_again)
+    return Met(
+        met, first.random, tuple(warnings), (*checked.model.notes, *notes), first.checks + paid_again, first.spent
+    )
+
+
+def _refuse_too_few(asking: Asking, random: bool) -> None:
+    """Raise where the judge's votes on a random model leave an example nothing to search with."""
+    most, need = asking.settings.limits.queries, VOTES + 3
+    if random and most is not None and most < need:
+        raise UsageError(
+            f"the endpoint is random, so the judge asks it {VOTES} times: a budget of {most} queries an example is too small "
+            f"for one step. Give limits.queries = {need} or more."
+        )
 
 
 def _moved(asking: Asking, around: PerturbationSet) -> list[str]:

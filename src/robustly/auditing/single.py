@@ -108,17 +108,19 @@ def attack(
     around = threat.at(inputs, loaded.domain)
     asking = asking_of(loaded)
     random, looks = False, 0
+    doubts: list[str] = []
+    paid: Tensor | None = None
     if asking is not None:
         from robustly.auditing.meeting import meet
 
         met = meet(loaded, asking, data, around)
-        loaded, random, looks = met.model, met.random, 1
+        loaded, random, paid = met.model, met.random, met.spent
+        doubts += met.warnings
     problem = Problem(loaded, loaded, inputs, labels, data.ids, threat, seed)
     made = _as_attack(attack)
     refuse_misfit(made, loaded, around, str(threat))
     everyone = torch.arange(len(labels), device=labels.device)
     press_on = eps_of(threat) == float("inf") if closest is None else closest
-    doubts: list[str] = []
     if asking is None:
         looks = 0 if queries is not None and queries < LOOKS + 2 else LOOKS
         answers = _look(loaded, inputs, looks)
@@ -127,6 +129,8 @@ def attack(
             loaded, told = check_scores(loaded, data, answers[0])
             doubts += told
     ledger = Ledger(inputs, labels.device, deepest=random and not press_on)
+    if paid is not None:
+        ledger.pay_each(everyone[: len(paid)], paid)  # first, so that the budget is what they leave of it
     limits = Limits(_left(queries, random, looks), held=VOTES if random else 0)
     oracle = Oracle(loaded, around, goal, limits=limits, press_on=press_on or random, ledger=ledger, ids=everyone)
     if asking is not None:
@@ -137,8 +141,12 @@ def attack(
     success = torch.zeros_like(ledger.hit)
     points = inputs
     if len(hits):
-        judged = judge(loaded, around.take(hits), goal.take(hits), take(ledger.point, hits), random, hits)
-        ledger.pay_each(hits, torch.full_like(hits, judged.passes) if judged.spent is None else judged.spent)
+        rest = None if queries is None or not random else queries - ledger.forward[hits]
+        judged = judge(loaded, around.take(hits), goal.take(hits), take(ledger.point, hits), random, hits, rest)
+        if judged.spent is None:
+            ledger.pay_each(hits, torch.full_like(hits, judged.passes))
+        elif random:  # where it is not, the judge is told again what the search was told, for nothing
+            ledger.pay_each(hits, judged.spent)
         good = hits[judged.holds]
         success[good] = True
         points = put(inputs, good, take(ledger.point, good))

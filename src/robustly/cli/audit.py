@@ -185,6 +185,7 @@ def finish(
 ) -> int:
     """Write the reports, say the result, apply the gate; returns the exit code."""
     from robustly.core.points import write_atomically
+    from robustly.oracle.remote import CAMPAIGN
     from robustly.report.gate import exit_code, gate
     from robustly.report.html import write_report
     from robustly.report.junit import junit_xml
@@ -204,7 +205,8 @@ def finish(
     if record.status == "partial":
         narrow = until is not None and record.summary.attacked - record.summary.certified <= until
         same = "this" if narrow else "the same command again"
-        here.say(f"partial: {record.why_partial}. To go on, run {same}:", style="yellow")
+        more = "give limits.budget more in the settings of --endpoint and " if record.why_partial == CAMPAIGN else ""
+        here.say(f"partial: {record.why_partial}. To go on, {more}run {same}:", style="yellow")
         here.say(f"  {here.again_without('--until') if narrow else here.again}")
     here.say(f"record  {folder / 'record.json'}")
     here.say(f"report  {page}")

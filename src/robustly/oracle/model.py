@@ -102,12 +102,13 @@ class Model:
         """The same for any number of rows, in as many calls as `parts` says."""
         return torch.cat([self.ask(cut(z, part)) for part in self.parts(z, len(z))])
 
-    def replies(self, z: Batch, owners: Tensor) -> Replies:
-        """The same with what it cost, on the account of examples `owners` int64 (B,); only a remote leaves rows unanswered."""
+    def replies(self, z: Batch, owners: Tensor, left: Tensor | None = None) -> Replies:
+        """The same with what it cost, on the account of examples `owners` int64 (B,); only a remote leaves rows unanswered.
+        left: int64 (B,), most that each row may cost a remote."""
         if self.remote is None:
             every = torch.ones(len(z), dtype=torch.bool, device=device_of(z))
             return Replies(self.ask_all(z), every, every.long())
-        found = self.remote.ask(z, owners)
+        found = self.remote.ask(z, owners, left)
         return replace(found, answers=self.remote.named(found.answers)) if self.access == Access.LABELS else found
 
 

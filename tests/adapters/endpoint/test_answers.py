@@ -100,3 +100,20 @@ def test_a_complaint_only_where_no_row_makes_sense():
     made.read([[0.5, 0.5]])
     assert made.complaint([[1.0, 2.0], [1.0, None]]) is None
     assert "null" in str(made.complaint([[1.0, None], [None, 1.0]]))
+
+
+@pytest.mark.parametrize("score", [10**400, -(10**400), 1e39], ids=["large", "low", "float"])
+def test_a_score_beyond_float32_is_told(score):
+    with pytest.raises(Misfit, match="beyond the range of float32"):
+        read(reader(), {"scores": [[0.0, score]]}, 1)
+
+
+@pytest.mark.parametrize("label", [10**30, 1e300, -(10**30)])
+def test_a_label_no_integer_holds_is_told(label):
+    with pytest.raises(Misfit, match="none of the labels known"):
+        read(reader(label="s"), {"s": [label]}, 1)
+
+
+def test_a_function_in_a_path_that_does_not_take_what_is_there():
+    with pytest.raises(Misfit, match="nothing stands at"):
+        read(reader(scores="sort(s)"), {"s": {"a": 1}}, 1)

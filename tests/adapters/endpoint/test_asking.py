@@ -493,3 +493,51 @@ def test_threads_end_with_it(asking):
         time.sleep(0.05)
         assert not [t for t in threading.enumerate() if t.name.startswith("robustly")]
         assert SIZE == 16
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": f"no such key: {'m' * 30} marker-s3cr3t"},
+        {"scores": [["marker-s3cr3t"] * 4] * 2},
+        {"marker-s3cr3t": 1},
+        b"<html>" + b"x" * 175 + b"marker-s3cr3t is wrong",  # a text is cut within it
+        {"labels": ["marker-s3cr3t"] * 2},
+    ],
+)
+def test_an_answer_that_repeats_the_secret_is_told_without_it(asking, tmp_path, monkeypatch, body):
+    monkeypatch.setenv("ENDPOINT_TEST_KEY", "marker-s3cr3t")
+    tables = {"headers": {"x-key": "{secret}"}, "secret": {"env": "ENDPOINT_TEST_KEY"}, "names": ["a", "b", "c", "d"]}
+    tables["limits"] = {"retries": 0, "failures": 3}
+    with Target(lambda n, x: Reply(200, body)) as target, pytest.raises(UsageError) as error:
+        asking(target.url, **tables).ask(some(2), owners(2))
+    assert "mark" not in str(error.value)
+    with Target(lambda n, x: None if n == 1 else Reply(200, body)) as target:
+        later = asking(target.url, tmp_path / "answers.sqlite", **tables)
+        said = [why for _, why in later.ask(some(4), owners(4)).why.values()]
+        assert said
+        assert not any("mark" in why for why in [*said, later.ended])
+        later.close()
+    assert not any(b"marker" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_server_that_only_ever_says_wait_ends_the_campaign(asking):
+    """A quota that is used up: a few questions are tried to the end, and not each of thousands."""
+    with Target(lambda n, x: Reply(429, b"quota used up") if n > 10 else None) as target:
+        made = asking(target.url, limits={"retries": 2, "failures": 5, "concurrency": 2})
+        replies = made.ask(some(300), owners(300))
+        assert "429" in made.ended
+        assert "quota used up" in made.ended
+        assert int(replies.answered.sum()) == 10
+        assert target.inputs <= 10 + 3 * (5 + 2)
+
+
+def test_a_redirect_is_told_with_its_port(asking):
+    with Target() as other:
+        place = other.url.replace("http://", "http://user:password@")
+        with (
+            Target(lambda n, x: Reply(307, b"", {"location": place})) as target,
+            pytest.raises(UsageError, match=f"a redirect to {re.escape(other.url)}, which is not followed"),
+        ):
+            asking(target.url).ask(some(1), owners(1))
+        assert other.requests == 0

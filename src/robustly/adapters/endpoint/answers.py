@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jmespath
@@ -18,15 +18,22 @@ from robustly.core.errors import UsageError
 
 SHOWN = 200
 """Characters of an answer that are repeated in a message."""
+LOOKED_AT = 2**16
+"""Bytes of an answer that are looked through for them."""
 
 
+LARGEST = float(torch.finfo(torch.float32).max)
+"""Of a score: beyond it, all would be infinite alike."""
+MOST = 2**31
+"""Classes at most, where nothing says how many there are."""
 NO_LABEL = -1
 """What an endpoint says that will not say a label, since the best scores are tied, say: never the right one."""
 
 
 class Reader:
     """Reads answers as the settings say. classes: how many there are, once known. labels_only: scores are not looked for.
-    heard: an answer made sense, so that the next ones must give the same."""
+    heard: an answer made sense, so that the next ones must give the same. hidden: takes the secret out of a text, since a
+    server may repeat it in any answer."""
 
     def __init__(self, settings: Settings) -> None:
         self.names: tuple[str, ...] = settings.names
@@ -36,6 +43,7 @@ class Reader:
         self._paths = (settings.answer.scores, settings.answer.label)
         self.labels_only = self._scores is None
         self.heard = False
+        self.hidden: Callable[[str], str] = str
 
     def rows(self, content: bytes, count: int) -> list[Any]:
         """What an answer to `count` inputs says of each, as JSON values.
@@ -47,11 +55,12 @@ class Reader:
         try:
             said = json.loads(content)
         except (ValueError, RecursionError):
-            raise Passing(f"the endpoint's answer is no JSON: {_shown(content)}") from None
+            text = self.hidden(content[:LOOKED_AT].decode("utf-8", "replace"))  # before it is cut: half a secret is one
+            raise Passing(f"the endpoint's answer is no JSON: {_shown(text.encode())}") from None
         path, what = (self._label, self._paths[1]) if self.labels_only else (self._scores, self._paths[0])
-        found = path.search(said) if path is not None else None
+        found = _found(path, said)
         if found is None and not self.labels_only and not self.heard and self._label is not None:
-            found = self._label.search(said)  # the first answer: it gives labels only, and so will the others
+            found = _found(self._label, said)  # the first answer: it gives labels only, and so will the others
             self.labels_only = found is not None
         if found is None:
             raise Misfit(self._nothing(said, str(what)))
@@ -59,14 +68,24 @@ class Reader:
         if rows is None:
             got = f"{len(found)} rows" if isinstance(found, list) else _kind(found)
             raise Misfit(f'"{what}" in the answer gives {got} for {count} input{"s" * (count > 1)}')
-        return rows
+        return self._clean(rows)
+
+    def _clean(self, said: Any) -> Any:
+        """A JSON value without the secret."""
+        if isinstance(said, str):
+            return self.hidden(said)
+        if isinstance(said, dict):
+            return {self.hidden(key): self._clean(value) for key, value in said.items()}
+        if isinstance(said, list):
+            return [one if isinstance(one, (float, int)) else self._clean(one) for one in said]
+        return said
 
     def _nothing(self, said: Any, path: str) -> str:
-        has = (
-            f"its keys are {', '.join(map(str, list(said)[:8]))}" if isinstance(said, dict) else f"it is {_kind(said)}"
-        )
+        only = not self.labels_only and _found(self._label, said) is not None
+        said = self._clean(said)
+        keys = _shown(", ".join(list(said)[:8]).encode("utf-8", "replace")) if isinstance(said, dict) else ""
+        has = f"its keys are {keys}" if isinstance(said, dict) else f"it is {_kind(said)}"
         told = f'nothing stands at "{path}" in the answer; {has}: {_shown(json.dumps(said).encode())}'
-        only = not self.labels_only and self._label is not None and self._label.search(said) is not None
         lacking = "the endpoint answers without scores, which a score attack needs; for labels alone write label only: "
         return (lacking if only else "") + told
 
@@ -118,9 +137,10 @@ class Reader:
             row = int(row)
         if not isinstance(row, int) or isinstance(row, bool):
             raise Misfit(f"the endpoint answered {_shown(json.dumps(row).encode())} where a label should stand")
-        if row < NO_LABEL or (self.classes is not None and row >= self.classes):
+        if not NO_LABEL <= row < (MOST if self.classes is None else self.classes):
+            told = _shown(str(row).encode())
             raise Misfit(
-                f"the endpoint answered the label {row}, which is none of the {self.classes or 'labels'} known"
+                f"the endpoint answered the label {told}, which is none of the {self.classes or 'labels'} known"
             )
         return row
 
@@ -163,8 +183,10 @@ def _number(score: Any) -> float:
         raise Misfit(f"the endpoint {told}, where a number should stand")
     if score is None or isinstance(score, (bool, list, dict)):
         raise Misfit(f"the endpoint answered {_kind(score)} as a score, where a number should stand")
-    if not math.isfinite(float(score)):
-        raise Misfit(f"the endpoint answered {float(score)} as a score, which is no finite number")
+    if isinstance(score, float) and not math.isfinite(score):
+        raise Misfit(f"the endpoint answered {score} as a score, which is no finite number")
+    if abs(score) > LARGEST:  # compared as it came: a whole number may be too large for any float
+        raise Misfit("the endpoint answered a score beyond the range of float32, where all would be infinite alike")
     return float(score)
 
 
@@ -190,6 +212,14 @@ def _path(path: str | None, what: str) -> Any:
     except JMESPathError as error:
         told = str(error).splitlines()[0]
         raise UsageError(f'answer.{what} = "{path}" of the endpoint is no JMESPath: {told}.') from None
+
+
+def _found(path: Any, said: Any) -> Any:
+    """What stands at a path, None for nothing; a function in it that does not take what is there finds nothing."""
+    try:
+        return None if path is None else path.search(said)
+    except (JMESPathError, RecursionError):
+        return None
 
 
 def _shown(content: bytes) -> str:

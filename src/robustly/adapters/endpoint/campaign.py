@@ -28,7 +28,7 @@ class Campaign:
     def __init__(self, sender: Sender, reader: Reader, purse: Purse, kept: Kept, disk: ThreadPoolExecutor) -> None:
         self.sender, self.reader, self.purse, self.kept, self.disk = sender, reader, purse, kept, disk
         self.ended = ""
-        reader.heard = kept.answered > 0
+        reader.heard, reader.hidden = kept.answered > 0, sender.secret.hidden
         reader.labels_only = reader.labels_only or bool(kept.fact(LABELS_ONLY))
 
     async def ask(self, questions: Sequence[Question], allowance: Allowance, wire: Wire) -> None:

@@ -58,14 +58,19 @@ class Sender:
             wait_max=min(10.0, limits.wait),
             wait_jitter=min(1.0, limits.wait),
         )
-        async for attempt in context:
-            with attempt:
-                try:
-                    await once(attempt.num)
-                except (Passing, Misfit) as error:
-                    if not (isinstance(error, Passing) and error.busy):
-                        self.count(error)
-                    raise
+        try:
+            async for attempt in context:
+                with attempt:
+                    try:
+                        await once(attempt.num)
+                    except (Passing, Misfit) as error:
+                        if not (isinstance(error, Passing) and error.busy):
+                            self.count(error)
+                        raise
+        except Passing as error:
+            if error.busy:  # to be told to wait is no failure, but to be told so at every try is one
+                self.count(error)
+            raise
 
     def count(self, error: Exception | None) -> None:
         """Another try failed, or one was through (None).
@@ -122,7 +127,7 @@ class Sender:
         most = self.settings.limits.largest
         coding = response.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", "", "gzip", "deflate"):
-            raise Passing(f"the answer is encoded as {coding[:20]}, which was not asked for")
+            raise Passing(f"the answer is encoded as {self._said(coding)[:20]}, which was not asked for")
         unpack = None if coding in ("identity", "") else zlib.decompressobj(47)
         out = bytearray()
         async for piece in response.aiter_raw():
@@ -139,7 +144,9 @@ class Sender:
         if 200 <= status < 300:
             return
         said = self._said(content[: 8 * SHOWN].decode("utf-8", "replace"))
-        told = f"the endpoint answered {status} {response.reason_phrase[:40]}" + (f": {said}" if said else "")
+        told = f"the endpoint answered {status} {self._said(response.reason_phrase)[:40]}" + (
+            f": {said}" if said else ""
+        )
         if 300 <= status < 400:
             raise Final(f"{told.split(':')[0]}, a redirect to {self._place(response)}, which is not followed: write the "
                         "right address as url, if you trust it")  # fmt: skip
@@ -153,7 +160,8 @@ class Sender:
     def _place(self, response: httpx2.Response) -> str:
         try:
             to = response.request.url.join(response.headers.get("location", ""))
-            return self._said(f"{to.scheme}://{to.host}{to.path}")
+            port = f":{to.port}" if to.port else ""  # netloc would tell a user and a password too
+            return self._said(f"{to.scheme}://{to.host}{port}{to.path}")
         except (httpx2.InvalidURL, ValueError):
             return "nowhere"
 
