@@ -188,6 +188,25 @@ def test_rays_asks_corners_until_one_meets_the_goal():
     assert torch.equal(torch.cat(asked), torch.tensor(wanted).float())
 
 
+def test_rays_asks_no_point_twice_and_ends_where_only_the_same_points_are_left():
+    asked = []
+
+    def call(z):
+        asked.append(z.clone())
+        return torch.stack((torch.zeros(len(z)), -torch.ones(len(z))), 1)
+
+    run(
+        rays(500),
+        Linf(math.inf),
+        Model(call, Domain(0, 1), classes=2),
+        torch.full((1, 8), 0.25),
+        torch.zeros(1, dtype=torch.int64),
+    )
+    points = torch.cat(asked)
+    assert len(points) == 1 + 2 + 4 + 8
+    assert len(points.unique(dim=0)) == len(points)
+
+
 def plain_rays(meets, x, queries):
     """RayS for one input in [0, 1], as algorithms 1 to 3 of the paper and its authors' tolerance have it, one ray after
     the other: the radius in linf, inf where none was found."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from robustly.attacks.n_attack import _field, _points, _pull
+from robustly.attacks.n_attack import _field, _points, _pull, n_attack
 from robustly.core import keys
 from robustly.goals import Goal
 from robustly.losses import margin
@@ -50,3 +50,13 @@ def test_the_mean_zero_is_the_input_and_a_large_one_is_cut_off_at_eps():
     zero, large = (_points(around, field, torch.full((20, 1, 1, 30), w)) for w in (0.0, 5.0))
     assert torch.allclose(zero, around.x, atol=1e-6)
     assert torch.allclose(large, around.high)
+
+
+def test_a_find_ends_the_draws_of_a_step():
+    case = case_of()
+    oracle = Oracle(
+        Model(lambda z: -linear(z), Domain(0.0, 1.0), Access.SCORES, classes=2), case.around, case.goal
+    )  # every point is a find
+    n_attack(200, samples=100)(case._replace(oracle=oracle))
+    assert oracle.ledger.firm.all()
+    assert oracle.ledger.forward.max() <= 16

@@ -47,6 +47,21 @@ def test_fewer_numbers_than_channels_change_fewer():
     assert not ledger.hit.any()  # both channels are needed
 
 
+def test_a_find_ends_a_generation():
+    ledger = run(
+        one_pixel(200, population=100),
+        Model(
+            lambda z: torch.stack((-torch.ones(len(z)), torch.ones(len(z))), 1),
+            Domain(0.0, 1.0),
+            Access.SCORES,
+            classes=2,
+        ),
+        2,
+    )
+    assert ledger.firm.all()
+    assert ledger.forward.max() <= 16
+
+
 def test_painting():
     x = torch.zeros(2, 2, 3, 4)
     pixels = torch.tensor([[0.5, 0.99, 5.0, 6.0], [0.0, 0.0, 7.0, 8.0]]).expand(2, -1, -1)

@@ -76,3 +76,23 @@ def test_in_a_box_it_ends_at_the_corner():
     margins, points = walked(simba(33), Linf(0.1))
     assert torch.allclose(margins.amin(0), margins[0] - 0.1 * WAY.abs().sum(), atol=1e-4)
     assert torch.allclose((points[-1] - points[0]).abs().flatten(1).amax(1), torch.full((6,), 0.1), atol=1e-4)
+
+
+def test_a_side_that_leads_nowhere_costs_no_query():
+    """On black and white pixels one side of each direction is cut off, so that all 16 are through after 16 points."""
+    seen = []
+
+    def call(z):
+        seen.append(z.clone())
+        return torch.stack((torch.full((len(z),), 9.0), -z.flatten(1).sum(1) + 2 * z.flatten(1)[:, ::2].sum(1)), 1)
+
+    model = Model(call, Domain(0.0, 1.0), Access.SCORES, classes=2)
+    x = (torch.arange(32) % 3 == 0).float().view(2, 1, 4, 4)
+    around, goal = L2(math.inf).at(x, model.domain), Goal(torch.zeros(2, dtype=torch.int64))
+    oracle = Oracle(model, around, goal, press_on=True)
+    simba(17, 0.1)(Case(around, goal, keys.from_ids(0, ["0", "1"]), oracle))
+    for points in torch.stack(seen).unbind(1):
+        assert len(points.unique(dim=0)) == 17
+        tried = (points[1:] != points[0]).flatten(1).any(0)
+        assert not ((points[1:] - points[:-1]).flatten(1) == 0).all(1).any()
+        assert tried.all()

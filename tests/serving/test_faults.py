@@ -57,3 +57,9 @@ def test_what_a_429_says():
     assert Faults(retry_after="").headers("429") == {}
     assert Faults(retry_after="date").headers("429")["retry-after"].endswith(" GMT")
     assert Faults().headers("503") == {}
+
+
+@pytest.mark.parametrize("words", ["1\r\nx-other: 1", "1\n", "später"])
+def test_words_that_are_no_header_are_refused(words):
+    with pytest.raises(UsageError, match="one line"):
+        Faults(busy=0.1, retry_after=words)

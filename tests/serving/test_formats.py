@@ -170,6 +170,20 @@ def test_a_picture_of_another_size_is_refused_before_it_is_unpacked(x):
     assert "no known range" in refusal([b64(png(x[0]))], domain=Domain())[1]
 
 
+def test_many_pictures_of_an_unknown_size_are_refused_before_they_fill_the_memory():
+    white = b64(png(torch.ones(1, 1024, 1024)))  # a few kilobytes, of which a body has room for thousands
+    assert len(white) < 10_000
+    status, said = refusal([white] * 100, shape=None)
+    assert status == 413
+    assert "input 0 has 1024 x 1024 pixels" in said
+    assert read([white] * 2, shape=None).shape == (2, 1, 1024, 1024)
+
+
+def test_an_array_of_negative_sides_is_refused(x):
+    content = npy(x[0]).replace(b"(3, 2, 4), }  ", b"(-3, 2, -4), }")
+    assert "which no array has" in refusal([b64(content)], shape=None)[1]
+
+
 def test_texts_and_numbers_are_not_mixed_up():
     assert refusal(["a", 3], text=True) == (422, "input 1 is a number; the model reads texts.")
     assert refusal([[0.5]], text=True)[1] == "input 0 is a list; the model reads texts."

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from robustly.core.specs import build
-from robustly.steps.bases import cosines, dct, pixel
+from robustly.steps.bases import dct, pixel
 from robustly.steps.canvas import enlarged, image_shape, tile_shape
+from robustly.steps.cosines import cosines
 
 
 @pytest.mark.parametrize("basis", [pixel, dct])
@@ -24,8 +25,8 @@ def test_a_pixel_is_one_number():
 
 def test_cosines_are_those_of_the_transform():
     """By hand for two numbers: their mean and half their difference, of length one."""
-    assert torch.allclose(cosines(2), torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / 2**0.5)
-    rows = cosines(16)
+    assert torch.allclose(cosines(2, 2).T.float(), torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / 2**0.5)
+    rows = cosines(16, 16).T.float()
     assert torch.allclose(rows[0], torch.full((16,), 0.25))
     turns = (rows[:, 1:].sign() != rows[:, :-1].sign()).sum(1)
     assert turns.tolist() == list(range(16))

@@ -6,14 +6,15 @@ import torch
 from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.steps.border_normal import bell
-from robustly.steps.low_frequency import coefficients, cosines, crossing, factor, image_of, low, spectrum_of
+from robustly.steps.cosines import cosines
+from robustly.steps.low_frequency import coefficients, crossing, factor, image_of, low, spectrum_of
 
 KEY = keys.from_ids(0, ["a", "b"])
 
 
 def test_cosines_are_orthonormal():
     waves = cosines(9, 9)
-    assert torch.allclose(waves.T @ waves, torch.eye(9), atol=1e-6)
+    assert torch.allclose(waves.T @ waves, torch.eye(9).double(), atol=1e-12)
     assert torch.allclose(cosines(9, 4), waves[:, :4])
 
 

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from robustly.core import keys
 from robustly.core.errors import UsageError
-from robustly.core.rows import column
+from robustly.core.rows import column, slices
 from robustly.core.specs import spec
 from robustly.losses import margin
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.canvas import checked_side, enlarged, tile_shape
+from robustly.steps.estimates import AT_ONCE
 from robustly.steps.radii import ball_of, width_of
 from robustly.steps.tanh import from_inputs, to_inputs
 from robustly.steps.walk import positive, still_open
@@ -92,18 +93,24 @@ def _pull(case: Case, field: Field, mean: Tensor, sigma: float, count: int, inde
     """The sum of the draws (B, C, h, w), each weighted by how far its loss is above the average, in deviations."""
     key = keys.fold(case.key, 1 + index)
     ways = [keys.normal(keys.fold(key, number), mean.shape[1:]) for number in range(count)]
-    rows = torch.arange(len(mean), device=mean.device).repeat(count)
-    means = torch.cat([mean + sigma * way for way in ways])
-    wide = Field(*(part.repeat(count, *(1,) * (part.dim() - 1)) for part in field))
-    told = case.oracle.propose(_points(cast(Ball, case.around.take(rows)), wide, means), rows)
-    value = loss(told.scores, case.goal.take(rows))
-    value = torch.where(told.asked & torch.isfinite(value), value, 0).reshape(count, -1)
+    parts = [_values(case, field, [mean + sigma * way for way in ways[part]], loss) for part in slices(count, AT_ONCE)]
+    value = torch.cat(parts)
     average = sum(value, torch.zeros_like(value[0])) / count
     spread = (sum((value - average).square(), torch.zeros_like(average)) / count).sqrt()
     pull = torch.zeros_like(mean)
     for way, good in zip(ways, (value - average) / spread.clamp_min(1e-7), strict=True):
         pull = pull + column(good, way) * way
     return pull
+
+
+def _values(case: Case, field: Field, means: list[Tensor], loss: Loss) -> Tensor:
+    """The loss at what the means (B, C, h, w) stand for, (M, B); 0 where not asked or no number."""
+    count = len(means)
+    rows = torch.arange(len(means[0]), device=field.w.device).repeat(count)
+    wide = Field(*(part.repeat(count, *(1,) * (part.dim() - 1)) for part in field))
+    told = case.oracle.propose(_points(cast(Ball, case.around.take(rows)), wide, torch.cat(means)), rows)
+    value = loss(told.scores, case.goal.take(rows))
+    return torch.where(told.asked & torch.isfinite(value), value, 0).reshape(count, -1)
 
 
 def _points(ball: Ball, field: Field, mean: Tensor) -> Tensor:

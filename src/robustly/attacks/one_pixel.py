@@ -10,11 +10,13 @@ from torch import Tensor
 
 from robustly.core import keys
 from robustly.core.errors import UsageError
+from robustly.core.rows import slices
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.canvas import as_images, image_shape
+from robustly.steps.estimates import AT_ONCE
 from robustly.steps.radii import ball_of, width_of
 from robustly.steps.walk import still_open
 from robustly.threats.l0 import L0Ball
@@ -62,8 +64,8 @@ def one_pixel(queries: int = 5000, population: int = 100, loss: Loss = cross_ent
                 return
             children = _children(case, state, index) if index else state.pixels
             count = min(population, queries - first)
-            value = _asked(case, children[:, :count], loss)
-            value = torch.cat((value, torch.full_like(state.value[:, count:], -torch.inf)), 1)
+            parts = [_asked(case, children[:, part], loss) for part in slices(count, AT_ONCE)]
+            value = torch.cat((*parts, torch.full_like(state.value[:, count:], -torch.inf)), 1)
             better = value > state.value
             pixels = torch.where(better[:, :, None, None], children, state.pixels)
             state = Candidates(pixels, torch.where(better, value, state.value))

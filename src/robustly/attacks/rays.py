@@ -25,7 +25,7 @@ class Rays(NamedTuple):
     way: the signs of the best ray, (B, ...); radius: (B,), where it meets the border, inf where none was found. tried:
     the signs of the ray that is asked now; low, high: (B,), its bracket; searching: bool (B,), that is being bisected.
     level, block: int64 (B,), the block of coordinates that comes next is the block-th of 2^level; at level -1 no sign
-    is turned. place: int64 (B, ...), the number of each coordinate among the `free` (B,) that the row may change, -1
+    is turned. idle: int64 (B,), rays of single coordinates since the best ray last changed. place: int64 (B, ...), the number of each coordinate among the `free` (B,) that the row may change, -1
     for the others.
     """
 
@@ -37,6 +37,7 @@ class Rays(NamedTuple):
     searching: Tensor
     level: Tensor
     block: Tensor
+    idle: Tensor
     place: Tensor
     free: Tensor
     purse: Tensor
@@ -53,8 +54,9 @@ def rays(queries: int = 5000) -> Attack:
     ended); points for a start, random or other examples, would not give a better ray, and none are asked.
 
     The walk is in the domain, whatever eps is: least distances are found with eps = inf and an oracle that presses on;
-    with a finite eps an example ends at its first point within. What a mask forbids is in no block. What meets the goal
-    is for the oracle's own goal to say.
+    with a finite eps an example ends at its first point within. What a mask forbids is in no block. A round through the
+    single coordinates that found nothing nearer ends it: the next would ask the same points. What meets the goal is for
+    the oracle's own goal to say.
 
     Args:
         queries: hard bound on the points asked an example.
@@ -69,7 +71,7 @@ def rays(queries: int = 5000) -> Attack:
         space = room(case, "rays", (LinfBall,))
         state = _begun(case, space, queries)
         for _ in range(queries):
-            rows = (left(case, state.purse) > 0).nonzero().squeeze(1)
+            rows = ((left(case, state.purse) > 0) & (state.idle < state.free)).nonzero().squeeze(1)
             if not len(rows):
                 return
             if len(rows) < len(case.key):
@@ -91,8 +93,8 @@ def _begun(case: Case, space: Room, queries: int) -> Rays:
     free = may.sum(1).clamp_min(1)
     level = torch.where(known | (free == 1), -1, 0)  # of one coordinate, both signs are to be asked
     return Rays(
-        way, none, way, torch.zeros_like(first), first, torch.zeros_like(known), level, torch.zeros_like(level), place,
-        free, purse(case, queries),
+        way, none, way, torch.zeros_like(first), first, torch.zeros_like(known), level, torch.zeros_like(level),
+        torch.zeros_like(level), place, free, purse(case, queries),
     )  # fmt: skip
 
 
@@ -122,10 +124,11 @@ def _gone_on(state: Rays, end: Tensor, before: Tensor) -> Rays:
     way = torch.where(column(better, state.way), state.tried, torch.where(column(lost, state.way), 1.0, state.way))
     through = done & ((state.level < 0) | (end >= state.free) | (state.block + 1 >= 1 << state.level.clamp_min(0)))
     finest = (state.free - 1).clamp_min(0).to(radius.dtype).add(0.5).log2().ceil().clamp_min(0).long()
+    idle = torch.where(better | (state.level < finest), 0, state.idle + done.long())
     level = torch.where(through, torch.minimum(state.level + 1, finest), state.level)
     block = torch.where(through, 0, torch.where(done, state.block + 1, state.block))
     zero = torch.zeros_like(state.low)
     return state._replace(
-        way=way, radius=radius, level=level, block=block, low=torch.where(done, zero, state.low),
+        way=way, radius=radius, level=level, block=block, idle=idle, low=torch.where(done, zero, state.low),
         high=torch.where(done, radius, state.high),
     )  # fmt: skip

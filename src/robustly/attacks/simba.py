@@ -81,11 +81,23 @@ def simba(queries: int = 5000, size: float = 0.2, basis: Bases = pixel, loss: Lo
                 return
             turn = state.tried % state.able
             way = own.vectors(state.order.gather(1, turn[:, None]).squeeze(1), channels).reshape(state.z.shape)
-            change = step * torch.where(column(state.back, way), -way, way)
-            point = cast(Smooth, case.around).project(state.z + change)
-            state = _judged(state, point, loss(case.oracle.scores(point), case.goal))
+            point, state, last = _next(cast(Smooth, case.around), state, step * way)
+            state = _judged(state, point, loss(case.oracle.scores(point), case.goal), last)
 
     return attack
+
+
+def _next(around: Smooth, state: Place, change: Tensor) -> tuple[Tensor, Place, Tensor]:
+    """The point to ask, (B, ...), the search with the side that it is on, and whether that side is the direction's last, bool
+    (B,).
+
+    A side on which the projection leads back to where the search is, say below a black pixel, is passed over: its answer
+    is known.
+    """
+    ahead, behind = around.project(state.z + change), around.project(state.z - change)
+    stuck, walled = ((point == state.z).flatten(1).all(1) for point in (ahead, behind))
+    back = state.back | (stuck & ~walled)
+    return torch.where(column(back, ahead), behind, ahead), state._replace(back=back), back | walled
 
 
 def _begin(case: Case, ball: Ball, basis: Basis, channels: int, loss: Loss) -> Place:
@@ -103,10 +115,10 @@ def _begin(case: Case, ball: Ball, basis: Basis, channels: int, loss: Loss) -> P
     return Place(x, value, order, able, nothing, nothing > 0)
 
 
-def _judged(state: Place, point: Tensor, value: Tensor) -> Place:
-    """Keep the point where its loss is higher; go to the other side where it isn't, and on after that."""
+def _judged(state: Place, point: Tensor, value: Tensor, last: Tensor) -> Place:
+    """Keep the point where its loss is higher; where it isn't, go to the other side, and on after the last."""
     better = value > state.value
-    done = better | state.back
+    done = better | last
     return state._replace(
         z=torch.where(column(better, point), point, state.z),
         value=torch.where(better, value, state.value),

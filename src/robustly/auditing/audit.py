@@ -24,6 +24,7 @@ from robustly.adapters.twin import EXACT, fast_twin
 from robustly.auditing import summarise
 from robustly.auditing.campaign import asking_of, facts_of
 from robustly.auditing.doubts import masked, not_finite
+from robustly.auditing.others import with_others
 from robustly.auditing.plan import Plan, fitting, load_plan, with_surrogates
 from robustly.auditing.problem import Problem, one_size
 from robustly.auditing.progress import Watcher
@@ -90,7 +91,8 @@ def audit(
     data: (x, y), with x float (N, ...) or N texts and y the N labels, or a source such as "zoo:fashion", "test.npz".
     threat: Linf(8 / 255), "linf:8/255", ...; eps in input units, before any normalisation.
     plan: "quick", "fast", "standard", a .toml file, or a list of attacks and certifiers; by default "fast", and "blackbox"
-        for a model that gives no gradients.
+        for a model that gives no gradients. Attacks on labels alone that take a `pool` and were given none may set out from
+        up to 100 of the data's own inputs.
     eps: further sizes, for the curve of robust accuracy; verdicts are carried over from one to the other.
     out: run folder; None keeps the run in memory. An interrupted run in a folder goes on where it was.
     limit: only the first N examples. time: stop after so many seconds. until: stop when the bracket is so narrow.
@@ -197,6 +199,7 @@ def _audit(
             store.forget_fact("request")  # nothing was learnt: the folder is free for what is asked rightly
         raise
     stages, left_out = fitting(plan, model, around, facts["random"])
+    stages = with_others(stages, x, seed)
     kind, exact, notes = _search_on(store, model, x, plan, twin, facts)
     search = fast_twin(model, kind) if kind else model
     precise = None if exact is None else search if exact == kind else fast_twin(model, exact)

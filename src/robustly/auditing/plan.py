@@ -244,17 +244,17 @@ def _for_few_classes(stage: PlanStage, classes: int | None) -> PlanStage:
     if classes is None or classes >= LEAST_FOR_DLR or stage.kind == "certify":
         return stage
     changed = _without_dlr(stage.spec)
-    if changed == stage.spec or not _remade(changed):
+    if changed == stage.spec or not remade(changed):
         return stage  # the ratio has stand-ins of its own: see `losses.dlr`
     return replace(stage, make=changed.build())
 
 
-def _remade(spec: Spec) -> bool:
+def remade(spec: Spec) -> bool:
     """Can it be made again? Not what holds a model or a function of the user's own, of which a spec has the name alone."""
     known = lookup(spec.kind, spec.name).parameters
     for key, value in spec.args:
         for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, Spec) and not _remade(one):
+            if isinstance(one, Spec) and not remade(one):
                 return False
             if isinstance(one, str) and not isinstance(known[key], str):
                 return False

@@ -48,6 +48,10 @@ class Faults:
             raise UsageError(
                 f"the rates of faults sum up to {sum(self.rates.values()):g}; at most 1 can be shared out."
             )
+        if not (
+            self.retry_after.isascii() and self.retry_after.isprintable()
+        ):  # a line's end would begin another header
+            raise UsageError(f"Retry-After is ASCII on one line, got {self.retry_after!r}.")
         if not 0 <= self.seconds <= 3600:
             raise UsageError(f"a slow answer takes from 0 to 3600 seconds longer, got {self.seconds:g}.")
 

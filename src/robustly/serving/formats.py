@@ -28,7 +28,7 @@ from robustly.threats.base import Domain
 PNG, NPY = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
 LIKE = '{"inputs": [...]}'
 ENCODINGS = "nested lists of numbers, base64 PNG or base64 npy"
-PIXELS = 2**24  # in one PNG where no shape is known
+PIXELS, TOGETHER = 2**24, 2**26  # in one PNG, and in all of a request, where no shape is known
 
 
 def read_json(body: bytes, serving: Serving) -> Batch:
@@ -64,7 +64,7 @@ def read_files(files: Sequence[tuple[str, bytes]], serving: Serving) -> Batch:
     refuse_count(len(files), serving.examples)
     if serving.text:
         return tuple(_decoded(name, content) for name, content in files)
-    return _stacked([_of_bytes(content, f'file "{name}"', serving) for name, content in files], serving)
+    return _stacked([_of_bytes(content, f'file "{name}"', serving, len(files)) for name, content in files], serving)
 
 
 def refuse_count(count: int, most: int) -> None:
@@ -95,12 +95,12 @@ def _arrays(inputs: list[Any], serving: Serving) -> Tensor:
             return _checked(_tensor(_numbers(inputs, "the inputs")), serving)
         except Refused:
             pass
-    return _stacked([_one(value, f"input {i}", serving) for i, value in enumerate(inputs)], serving)
+    return _stacked([_one(value, f"input {i}", serving, len(inputs)) for i, value in enumerate(inputs)], serving)
 
 
-def _one(value: Any, what: str, serving: Serving) -> Tensor:
+def _one(value: Any, what: str, serving: Serving, among: int) -> Tensor:
     if isinstance(value, str):
-        return _of_bytes(_unpacked(value, what), what, serving)
+        return _of_bytes(_unpacked(value, what), what, serving, among)
     if isinstance(value, list):
         return _tensor(_numbers(value, what))
     raise Refused(422, f"{what} is {_kind(value)}; {ENCODINGS} are taken.")
@@ -125,9 +125,9 @@ def _unpacked(text: str, what: str) -> bytes:
         raise Refused(422, f"{what} is a text that is no base64; {ENCODINGS} are taken.") from None
 
 
-def _of_bytes(content: bytes, what: str, serving: Serving) -> Tensor:
+def _of_bytes(content: bytes, what: str, serving: Serving, among: int) -> Tensor:
     if content.startswith(PNG):
-        return _picture(content, what, serving)
+        return _picture(content, what, serving, min(PIXELS, TOGETHER // among))
     if content.startswith(NPY):
         return _tensor(_npy(content, what, serving))
     raise Refused(422, f"{what} is neither a PNG nor an npy file (it begins with {content[:8]!r}).")
@@ -153,12 +153,14 @@ def _npy(content: bytes, what: str, serving: Serving) -> np.ndarray:
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
         raise Refused(422, f"{what}: its npy header promises {shape} of {dtype}, which is not what follows it.")
     _refuse_shape(tuple(shape), what, serving)
+    if min(shape, default=0) < 0:  # two of them make a product that fits
+        raise Refused(422, f"{what}: its npy header has the shape {shape}, which no array has.")
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _picture(content: bytes, what: str, serving: Serving) -> Tensor:
-    """A PNG as (C, H, W): its lowest value at the lower end of the model's range, its highest at the upper end."""
+def _picture(content: bytes, what: str, serving: Serving, most: int) -> Tensor:
+    """A PNG of at most so many pixels, where no shape is known, as (C, H, W): its lowest value at the lower end of the model's range, its highest at the upper end."""
     domain = serving.model.domain
     if not math.isfinite(domain.high - domain.low):
         raise Refused(422, f"{what} is a PNG, but the model has no known range to put its values in. Send numbers.")
@@ -171,8 +173,8 @@ def _picture(content: bytes, what: str, serving: Serving) -> Tensor:
             raise Refused(422, f"{what} is a PNG, but inputs of the model have the shape {known}. Send numbers.")
         if (height, width) != known[1:]:
             raise Refused(422, f"{what} is {width} x {height} pixels, the model takes {known[2]} x {known[1]}.")
-    elif width * height > PIXELS:
-        raise Refused(413, f"{what} has {width} x {height} pixels, more than {PIXELS}.")
+    elif width * height > most:  # before it is unpacked: a few kilobytes of PNG hold gigabytes of one colour
+        raise Refused(413, f"{what} has {width} x {height} pixels, more than the {most} of each in such a request.")
     try:
         pixels = read_picture(content)
     except UnreadableError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robustly.core.specs import register
+from robustly.steps.cosines import cosines
 
 LOWEST = 8  # the lowest 1/8 of the frequencies along each side come first (section 3.2 of SimBA)
 
@@ -46,14 +46,7 @@ def dct(height: int, width: int) -> Basis:
     """The discrete cosine transform (DCT-II), low frequencies first: those below 1/8 of the sides, then below 1/4, ..."""
     rows, columns = (torch.arange(n) * LOWEST for n in (height, width))
     band = torch.maximum(_doublings(rows, height)[:, None], _doublings(columns, width)[None])
-    return Basis(cosines(height), cosines(width), band)
-
-
-def cosines(count: int) -> Tensor:
-    """The orthonormal DCT-II, (count, count): row k is cos(pi k (i + 1/2) / count), of length 1."""
-    k, i = torch.arange(count, dtype=torch.float64)[:, None], torch.arange(count, dtype=torch.float64)[None]
-    rows = torch.cos(math.pi * k * (i + 0.5) / count)
-    return (rows / rows.norm(dim=1, keepdim=True)).float()
+    return Basis(cosines(height, height).T.float(), cosines(width, width).T.float(), band)
 
 
 def _doublings(frequency: Tensor, count: int) -> Tensor:

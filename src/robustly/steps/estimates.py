@@ -20,7 +20,7 @@ from robustly.threats.ball import Ball
 from robustly.threats.l2 import L2Ball
 from robustly.threats.linf import LinfBall
 
-AT_ONCE = 16  # pairs of an example asked in one call, whatever the model's own batches are
+AT_ONCE = 16  # pairs or draws of an example asked in one call, so that few are asked in vain after a find; whatever the model's own batches are
 KINDS = (LinfBall, L2Ball)
 
 Draw = Callable[[Tensor, Sequence[int]], Tensor]

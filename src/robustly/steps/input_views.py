@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from functools import cache
-
 import torch
 from torch import Tensor
 
 from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.core.specs import spec
+from robustly.steps.cosines import cosines
 from robustly.steps.pool import Pool
 from robustly.steps.types import Case
 from robustly.steps.views import View, black, pictures, share_of, width
@@ -121,19 +119,10 @@ def cosine(image: Tensor, back: bool = False) -> Tensor:
 
     In float64, so that the size of the batch, which changes the order of a product's sums, leaves float32 as it is.
     """
-    down, across = (cosines(side).to(image.device) for side in image.shape[2:])
+    down, across = (cosines(side, side).T.to(image.device) for side in image.shape[2:])
     if back:
         down, across = down.T, across.T
     return (down @ image.double() @ across.T).to(image.dtype)
-
-
-@cache
-def cosines(n: int) -> Tensor:
-    """The basis (n, n) in float64; row k is sqrt(2/n) cos(pi (2 i + 1) k / 2n), the first over sqrt(2)."""
-    k, i = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64)
-    basis = math.sqrt(2 / n) * torch.cos(math.pi * (2 * i + 1) * k / (2 * n))
-    basis[0] /= math.sqrt(2)
-    return basis
 
 
 def _shrunk(image: Tensor, size: Tensor, begin: Tensor, axis: int) -> Tensor:

@@ -1,13 +1,12 @@
 """Images as sums of cosines (the DCT-II), and random directions that have low frequencies alone.
 
-An input of shape (C, H, W) is an image; numbers of any other shape have no frequencies to speak of. The transforms are sums over frequencies in a
-fixed order, not matrix products, so that an example has the same bits in any batch.
+An input of shape (C, H, W) is an image; numbers of any other shape have no frequencies to speak of. The transforms are
+sums over frequencies in a fixed order, not matrix products, so that an example has the same bits in any batch.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from robustly.core.errors import UsageError
 from robustly.core.keys import bits, fold, permutation
 from robustly.steps.border_normal import Draw, bell
+from robustly.steps.cosines import cosines
 
 MOST = 4096  # coefficients up to which directions are made orthogonal: their table is the square of that
 
@@ -22,14 +22,6 @@ MOST = 4096  # coefficients up to which directions are made orthogonal: their ta
 def frame(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """The shape of one input as an image (C, H, W), which other inputs are of one line."""
     return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 1, math.prod(shape))
-
-
-@cache
-def cosines(size: int, count: int) -> Tensor:
-    """The first `count` of the orthonormal cosines (DCT-II) over `size` places, float32 (size, count)."""
-    place, wave = torch.arange(size).double()[:, None], torch.arange(count).double()
-    waves = (math.pi * (place + 0.5) * wave / size).cos() * math.sqrt(2 / size)
-    return torch.where(wave == 0, math.sqrt(1 / size), waves).float()
 
 
 def image_of(spectrum: Tensor, height: int, width: int) -> Tensor:
@@ -77,7 +69,7 @@ def crossing(key: Tensor, shape: tuple[int, ...]) -> Tensor:
     count, size = shape[0], math.prod(shape[1:])
     if size > MOST:
         return bell(key, shape)
-    waves, out = cosines(size, size).T.to(key.device), []
+    waves, out = cosines(size, size).T.float().to(key.device), []
     for first in range(0, count, size):
         sign = 2.0 * (bits(fold(key, first, 0), size) & 1) - 1
         order = permutation(fold(key, first, 1), size)[:, : count - first]
