@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from robustly.core import keys
-from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.goals import Goal
 from robustly.oracle import Answer
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.radii import ball_of, firmly, free, unit, width_of
 from robustly.steps.walk import positive, still_open
 from robustly.threats.ball import Ball
@@ -66,8 +66,7 @@ def alma(steps: int = 100, length: float = 0.3, multiplier: float = 1.0, stiffne
         UsageError: steps < 1, another number not above 0; when it runs, a set other than l2 and l1, or an
             unbounded domain.
     """
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps}.")
+    at_least_one((steps, "steps"))
     for value, what in ((length, "length"), (multiplier, "multiplier"), (stiffness, "stiffness")):
         positive(value, what)
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
 from robustly.steps.border_normal import bell
+from robustly.steps.counts import at_least_one
 from robustly.steps.footholds import foothold, to_border
 from robustly.steps.radii import unit
 from robustly.steps.sizes import l2_size
@@ -68,9 +68,7 @@ def boundary(
         UsageError: queries or tries < 1, a step size not above 0; when it runs, a set that isn't an l2 ball, an
             unbounded domain, or a pool of another shape or range.
     """
-    for value, what in ((queries, "queries"), (tries, "tries")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((queries, "queries"), (tries, "tries"))
     positive(aside, "aside")
     positive(inward, "inward")
 

@@ -14,6 +14,7 @@ from robustly.core.specs import spec
 from robustly.losses import margin
 from robustly.steps import Attack, Case
 from robustly.steps.contraction import finish, shortened
+from robustly.steps.counts import at_least_one
 from robustly.steps.plane_step import PULLS, step_along
 from robustly.steps.sizes import SIZES, l2_size, nearer
 from robustly.steps.walk import positive, rows_of, still_open
@@ -59,9 +60,7 @@ def brendel_bethge(
         UsageError: steps or tries < 1, binary_steps < 0, size not above 0, decay not in [0, 1), overshoot not in (1, 2);
             when it runs, a set that isn't a linf, l2, l1 or l0 ball, or an unbounded domain.
     """
-    for value, what in ((steps, "steps"), (tries, "tries")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (tries, "tries"))
     if binary_steps < 0:
         raise UsageError(f"binary_steps must be at least 0, got {binary_steps}.")
     positive(size, "size")

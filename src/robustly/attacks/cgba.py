@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
 from robustly.steps.border_normal import border_normal
 from robustly.steps.brackets import Bracket, Curve, bisect, until
 from robustly.steps.circles import aside, on_circle
+from robustly.steps.counts import at_least_one
 from robustly.steps.footholds import to_border
 from robustly.steps.low_frequency import coefficients, factor, low
 from robustly.steps.outset import fitted, going, set_out
@@ -67,9 +67,7 @@ def cgba(
         UsageError: queries, directions or tries < 1, reduce < 1, size or tolerance not above 0; when it runs, a set that
             isn't an l2 ball, an unbounded domain, or a pool of another shape or range.
     """
-    for value, what in ((queries, "queries"), (directions, "directions"), (tries, "tries")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((queries, "queries"), (directions, "directions"), (tries, "tries"))
     for value, what in ((size, "size"), (tolerance, "tolerance")):
         positive(value, what)
     draw = low(factor(reduce))

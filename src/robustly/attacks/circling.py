@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.rows import column
 from robustly.core.specs import spec
@@ -16,6 +15,7 @@ from robustly.steps import Attack, Case
 from robustly.steps.border_normal import Draw, border_normal
 from robustly.steps.brackets import Bracket, bisect, until
 from robustly.steps.circles import across, aside, on_circle
+from robustly.steps.counts import at_least_one
 from robustly.steps.low_frequency import crossing, factor, low
 from robustly.steps.outset import fitted, going, set_out
 from robustly.steps.radii import unit
@@ -82,9 +82,7 @@ def circling(
         UsageError: queries, directions or tries < 1, size not above 0, reduce < 1; when it runs, a set that isn't an l2 ball,
             an unbounded domain, or a pool of another shape or range.
     """
-    for value, what in ((queries, "queries"), (directions, "directions"), (tries, "tries")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((queries, "queries"), (directions, "directions"), (tries, "tries"))
     fine = positive(size, "size") / 1000
     draws = [low(each, crossing) for each in (factor(reduce), max(1.0, reduce / 2), 1.0)]
 

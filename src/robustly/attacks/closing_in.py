@@ -11,6 +11,7 @@ from robustly.losses import margin
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.chase import follow, set_out
+from robustly.steps.counts import at_least_one
 from robustly.steps.radii import ball_of, onto
 from robustly.steps.schedules import annealed
 from robustly.steps.walk import positive, still_open
@@ -45,8 +46,7 @@ def closing_in(
     Raises:
         UsageError: steps < 1, sizes or gammas not above 0, gamma >= 1; when it runs, a set other than linf and l2.
     """
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps}.")
+    at_least_one((steps, "steps"))
     positive(size, "size")
     positive(last_size, "last_size")
     if not 0 < last_gamma <= gamma < 1:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import margin
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.moments import direction, no_moments, remembered
 from robustly.steps.sizes import SIZES, nearer
 from robustly.steps.tanh import from_inputs, to_inputs
@@ -58,9 +58,7 @@ def cw_l0(steps: int = 30, binary_steps: int = 40, rate: float = 0.05, initial_c
         UsageError: a count < 1, a rate or weight not above 0; when it runs, a set that isn't an l0 ball, or an unbounded
             domain.
     """
-    for value, what in ((steps, "steps"), (binary_steps, "binary_steps")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (binary_steps, "binary_steps"))
     positive(rate, "rate")
     positive(initial_const, "initial_const")
 

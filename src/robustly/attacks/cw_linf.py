@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.moments import direction, no_moments, remembered
 from robustly.steps.penalty import hinge
 from robustly.steps.sizes import SIZES, nearer
@@ -55,9 +55,7 @@ def cw_linf(steps: int = 50, binary_steps: int = 20, rate: float = 0.01, initial
         UsageError: a count < 1, a rate or weight not above 0; when it runs, a set that isn't a linf ball, or an
             unbounded domain.
     """
-    for value, what in ((steps, "steps"), (binary_steps, "binary_steps")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (binary_steps, "binary_steps"))
     positive(rate, "rate")
     positive(initial_const, "initial_const")
 

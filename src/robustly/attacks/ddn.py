@@ -14,6 +14,7 @@ from robustly.core.specs import spec
 from robustly.losses import cross_entropy
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.radii import ball_of, firmly, unit, width_of
 from robustly.steps.schedules import annealed
 from robustly.steps.walk import positive, still_open
@@ -58,8 +59,7 @@ def ddn(
         UsageError: steps < 1, levels < 2, rates or length not above 0, gamma not between 0 and 1; when it runs, a set
             other than l2, or an unbounded domain.
     """
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps}.")
+    at_least_one((steps, "steps"))
     for value, what in ((rate, "rate"), (last_rate, "last_rate"), (length, "length")):
         positive(value, what)
     last = gamma if last_gamma is None else last_gamma

@@ -12,6 +12,7 @@ from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.penalty import Weights, bisected, hinge, weights_from
 from robustly.steps.proximal import soft
 from robustly.steps.walk import positive, still_open
@@ -62,9 +63,7 @@ def ead(
         UsageError: a count < 1, rate, beta or initial_const not above 0, confidence < 0; when it runs, a set that isn't
             an l1 or l2 ball, or an unbounded domain.
     """
-    for value, what in ((steps, "steps"), (binary_steps, "binary_steps")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (binary_steps, "binary_steps"))
     for size, what in ((rate, "rate"), (beta, "beta"), (initial_const, "initial_const")):
         positive(size, what)
     if not 0 <= confidence < float("inf"):

@@ -13,6 +13,7 @@ from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import difference, margin
 from robustly.steps import Attack, Case, per_target
+from robustly.steps.counts import at_least_one
 from robustly.steps.hyperplane import DUAL, blend, length, order_of, share, step_towards, widest
 from robustly.steps.walk import positive, still_open
 from robustly.threats.ball import Ball
@@ -73,9 +74,7 @@ def fab(
         UsageError: steps or times < 1, binary_steps < 0, alpha or beta not between 0 and 1, eta < 1; when it runs, a set
             that isn't a linf, l2 or l1 ball.
     """
-    for value, what in ((steps, "steps"), (times, "times")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (times, "times"))
     if binary_steps < 0:
         raise UsageError(f"binary_steps must be at least 0, got {binary_steps}.")
     for value, what in ((alpha, "alpha"), (beta, "beta")):

@@ -8,6 +8,7 @@ from robustly.losses import margin
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.chase import follow, set_out
+from robustly.steps.counts import at_least_one
 from robustly.steps.dual import DUAL
 from robustly.steps.radii import ball_of, onto, unit, width_of
 from robustly.steps.schedules import annealed
@@ -44,8 +45,7 @@ def fmn(
         UsageError: steps < 1, rates or gammas not above 0, gamma >= 1; when it runs, a set other than a norm ball, or
             an unbounded domain.
     """
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps}.")
+    at_least_one((steps, "steps"))
     positive(rate, "rate")
     positive(last_rate, "last_rate")
     if not 0 < last_gamma <= gamma < 1:

@@ -12,6 +12,7 @@ from robustly.core.specs import spec
 from robustly.steps import Attack, Case
 from robustly.steps.border_normal import border_normal
 from robustly.steps.brackets import Bracket, bisect, until
+from robustly.steps.counts import at_least_one
 from robustly.steps.low_frequency import coefficients, factor, low
 from robustly.steps.outset import going, set_out
 from robustly.steps.radii import unit
@@ -69,9 +70,7 @@ def geoda(
         UsageError: queries or tries < 1, reduce < 1, rate not above 0 and at most 1, size or tolerance not above 0; when
             it runs, a set that isn't a linf, l2 or l1 ball, an unbounded domain, or a pool of another shape or range.
     """
-    for value, what in ((queries, "queries"), (tries, "tries")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((queries, "queries"), (tries, "tries"))
     if not 0 < rate <= 1:
         raise UsageError(f"rate must be above 0 and at most 1, got {rate:g}.")
     for value, what in ((size, "size"), (tolerance, "tolerance")):

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
 from robustly.steps.border_normal import Draw, bell, border_normal, even
+from robustly.steps.counts import at_least_one
 from robustly.steps.footholds import Between, clipped, foothold, straight, to_border
 from robustly.steps.sizes import SIZES
 from robustly.steps.spending import left, purse
@@ -88,9 +88,7 @@ def hopskipjump(
         UsageError: queries, directions or tries < 1, gamma not above 0; when it runs, a set that isn't a linf or l2
             ball, an unbounded domain, or a pool of another shape or range.
     """
-    for value, what in ((queries, "queries"), (directions, "directions"), (tries, "tries")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((queries, "queries"), (directions, "directions"), (tries, "tries"))
     positive(gamma, "gamma")
 
     def attack(case: Case) -> None:

@@ -16,6 +16,7 @@ from robustly.losses import jittered
 from robustly.oracle import Answer
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case, Start, by_radius, chain, projected, steepest, uniform
+from robustly.steps.counts import at_least_one
 from robustly.steps.keyed import Keyed, keyed
 from robustly.steps.members import member
 from robustly.steps.transforms import walkable
@@ -34,8 +35,7 @@ def jitter(steps: int = 40, size: float = 0.1, noise: float = 0.1, start: Start 
     Raises:
         UsageError: steps < 1, size not above 0, noise < 0; when it runs, an infinite eps.
     """
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps}.")
+    at_least_one((steps, "steps"))
     if not 0 <= noise < float("inf"):
         raise UsageError(f"noise must be a finite number >= 0, got {noise:g}.")
     step = projected(chain(steepest(), by_radius(positive(size, "size"))))

@@ -12,6 +12,7 @@ from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.goals import Goal
 from robustly.steps import Attack, Case, per_target
+from robustly.steps.counts import at_least_one
 from robustly.steps.radii import ball_of, firmly, width_of
 from robustly.steps.trim import trimmed
 from robustly.steps.walk import still_open
@@ -54,9 +55,7 @@ def jsma(steps: int = 60, theta: float = 1.0, targets: int = 1, tries: int = 8) 
         UsageError: steps or targets < 1, tries < 0, theta not above 0 and at most 1; when it runs, a set other than l0, or
             an unbounded domain.
     """
-    for value, what in ((steps, "steps"), (targets, "targets"), (tries + 1, "tries + 1")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (targets, "targets"), (tries + 1, "tries + 1"))
     if not 0 < theta <= 1:
         raise UsageError(f"theta is a share of the input range, above 0 and at most 1, got {theta:g}.")
 

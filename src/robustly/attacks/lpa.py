@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.keys import fold, normal
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import margin
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.perceived import away, feature_set, pushed, seen
 from robustly.steps.walk import still_open
 
@@ -51,9 +51,7 @@ def lpa(steps: int = 20, binary_steps: int = 5, loss: Loss = margin) -> Attack:
     Raises:
         UsageError: a count < 1; when it runs, another set than that of `Features`.
     """
-    for value, what in ((steps, "steps"), (binary_steps, "binary_steps")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (binary_steps, "binary_steps"))
 
     def attack(case: Case) -> None:
         around = feature_set(case, "lpa")

@@ -15,6 +15,7 @@ from robustly.losses import margin
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.canvas import checked_side, enlarged, tile_shape
+from robustly.steps.counts import at_least_one
 from robustly.steps.estimates import AT_ONCE
 from robustly.steps.radii import ball_of, width_of
 from robustly.steps.tanh import from_inputs, to_inputs
@@ -64,9 +65,7 @@ def n_attack(
         UsageError: queries or samples < 1, side < 0, rate or sigma not above 0; when it runs, a set other than a linf or l2
             ball, an infinite eps, or an unbounded domain.
     """
-    for value, what in ((queries, "queries"), (samples, "samples")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((queries, "queries"), (samples, "samples"))
     positive(rate, "rate")
     positive(sigma, "sigma")
     checked_side(side)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.walk import still_open
 
 
@@ -16,8 +16,7 @@ def noise(tries: int = 10) -> Attack:
     Raises:
         UsageError: tries < 1.
     """
-    if tries < 1:
-        raise UsageError(f"tries must be at least 1, got {tries}.")
+    at_least_one((tries, "tries"))
 
     def attack(case: Case) -> None:
         for index in range(tries):

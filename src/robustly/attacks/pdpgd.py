@@ -17,6 +17,7 @@ from robustly.goals import Goal
 from robustly.oracle import Answer
 from robustly.steps import Attack, Case
 from robustly.steps.contraction import finish
+from robustly.steps.counts import at_least_one
 from robustly.steps.dual import DUAL
 from robustly.steps.moments import Moments, direction, no_moments, remembered
 from robustly.steps.proximal import block, capped, soft, two_thirds
@@ -108,8 +109,7 @@ def pdpgd(
         UsageError: steps < 1, binary_steps < 0, a rate or ratio that isn't positive; when it runs, a set that isn't a
             linf, l2, l1 or l0 ball, or an unbounded domain.
     """
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps}.")
+    at_least_one((steps, "steps"))
     if binary_steps < 0:
         raise UsageError(f"binary_steps must be at least 0, got {binary_steps}.")
     positive(rate, "rate")

@@ -11,8 +11,9 @@ from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.moments import Moments, direction, no_moments, remembered
-from robustly.steps.penalty import Weights, bisected, hinge, weights_from
+from robustly.steps.penalty import Weights, hinge, reweighted
 from robustly.steps.tanh import from_inputs, to_inputs
 from robustly.steps.walk import positive, still_open
 from robustly.threats.colour import ColourSet
@@ -54,22 +55,16 @@ def perc_cw(
         UsageError: a count < 1, rate or initial_const not above 0, confidence < 0; when it runs, another set than that
             of `Colour`.
     """
-    for value, what in ((steps, "steps"), (binary_steps, "binary_steps")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (binary_steps, "binary_steps"))
     positive(rate, "rate")
     positive(initial_const, "initial_const")
     if not 0 <= confidence < float("inf"):
         raise UsageError(f"confidence must be a finite number >= 0, got {confidence:g}.")
 
     def attack(case: Case) -> None:
-        weights = weights_from(torch.full(case.goal.y.shape, initial_const, device=case.key.device))
-        for _ in range(binary_steps):
-            case, weights = still_open(case, weights)
-            if not len(case.key):
-                return
-            case, weights, met = _descended(case, weights, steps, rate, confidence)
-            weights = bisected(weights, met)
+        reweighted(
+            case, initial_const, binary_steps, lambda some, weights: _descended(some, weights, steps, rate, confidence)
+        )
 
     return attack
 

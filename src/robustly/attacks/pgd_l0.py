@@ -8,13 +8,13 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case, Start, uniform
+from robustly.steps.counts import at_least_one
 from robustly.steps.radii import ball_of, firmly, width_of
 from robustly.steps.walk import positive, still_open
 from robustly.threats.l0 import L0Ball
@@ -56,9 +56,7 @@ def pgd_l0(
     Raises:
         UsageError: steps or binary_steps < 1, size not above 0; when it runs, a set other than l0, or an unbounded domain.
     """
-    for value, what in ((steps, "steps"), (binary_steps, "binary_steps")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (binary_steps, "binary_steps"))
     positive(size, "size")
 
     def attack(case: Case) -> None:

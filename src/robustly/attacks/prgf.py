@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.rows import column, spread
 from robustly.core.specs import spec
@@ -15,6 +14,7 @@ from robustly.losses import margin
 from robustly.oracle import Model
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case, Start, by_radius, clean
+from robustly.steps.counts import at_least_one
 from robustly.steps.surrogates import along, length, refuse_blind, slope, unit_normal
 from robustly.steps.transforms import walkable
 from robustly.steps.views import width
@@ -71,9 +71,7 @@ def prgf(
     refuse_blind(surrogate)
     positive(size, "size")
     positive(probe, "probe")
-    for value, what in ((queries, "queries"), (samples, "samples")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((queries, "queries"), (samples, "samples"))
 
     def attack(case: Case) -> None:
         z = walkable(case).project(start(case))  # type: ignore[arg-type]

@@ -7,10 +7,10 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.spending import left, purse
 from robustly.steps.walk import rows_of
 from robustly.steps.widths import Room, room
@@ -64,8 +64,7 @@ def rays(queries: int = 5000) -> Attack:
     Raises:
         UsageError: queries < 1; when it runs, a set that isn't a linf ball, or an unbounded domain.
     """
-    if queries < 1:
-        raise UsageError(f"queries must be at least 1, got {queries}.")
+    at_least_one((queries, "queries"))
 
     def attack(case: Case) -> None:
         space = room(case, "rays", (LinfBall,))

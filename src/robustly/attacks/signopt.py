@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
 from robustly.steps.border_normal import AT_ONCE, bell
 from robustly.steps.brackets import Bracket, Curve, bisect, until
+from robustly.steps.counts import at_least_one
 from robustly.steps.footholds import Between, clipped, straight
 from robustly.steps.outset import fitted, going, set_out
 from robustly.steps.sizes import SIZES
@@ -85,9 +85,7 @@ def signopt(
         UsageError: queries, directions or tries < 1, rate or near not above 0; when it runs, a set that isn't a linf or l2
             ball, an unbounded domain, or a pool of another shape or range.
     """
-    for value, what in ((queries, "queries"), (directions, "directions"), (tries, "tries")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((queries, "queries"), (directions, "directions"), (tries, "tries"))
     for value, what in ((rate, "rate"), (near, "near")):
         positive(value, what)
 

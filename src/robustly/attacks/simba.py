@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from robustly.core import keys
-from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
@@ -17,6 +16,7 @@ from robustly.steps import Attack, Case
 from robustly.steps.bases import Bases, Basis, pixel
 from robustly.steps.canvas import as_images, image_shape
 from robustly.steps.cores import core_of
+from robustly.steps.counts import at_least_one
 from robustly.steps.radii import width_of
 from robustly.steps.walk import positive, still_open
 from robustly.threats.ball import Ball
@@ -65,8 +65,7 @@ def simba(queries: int = 5000, size: float = 0.2, basis: Bases = pixel, loss: Lo
         UsageError: queries < 1, size not above 0; when it runs, a set that isn't made of a linf, l2 or l1 ball, or an
             unbounded domain.
     """
-    if queries < 1:
-        raise UsageError(f"queries must be at least 1, got {queries}.")
+    at_least_one((queries, "queries"))
     positive(size, "size")
 
     def attack(case: Case) -> None:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from robustly.core import keys
-from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.goals import Goal
@@ -16,6 +15,7 @@ from robustly.losses import margin
 from robustly.oracle import Model
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case, Start, by_radius, clean
+from robustly.steps.counts import at_least_one
 from robustly.steps.keyed import Keyed, keyed
 from robustly.steps.surrogates import refuse_blind, slope
 from robustly.steps.transforms import walkable
@@ -57,8 +57,7 @@ def simba_ods(
     """
     refuse_blind(surrogate)
     positive(size, "size")
-    if queries < 1:
-        raise UsageError(f"queries must be at least 1, got {queries}.")
+    at_least_one((queries, "queries"))
 
     def attack(case: Case) -> None:
         z = walkable(case).project(start(case))  # type: ignore[arg-type]

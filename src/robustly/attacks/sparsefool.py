@@ -12,6 +12,7 @@ from robustly.core.rows import column, spread
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
 from robustly.steps.borders import borders_at, nearest, pick, rivals
+from robustly.steps.counts import at_least_one
 from robustly.steps.hyperplane import onto_plane, widest
 from robustly.steps.radii import ball_of, firmly, width_of
 from robustly.steps.trim import trimmed
@@ -59,9 +60,7 @@ def sparsefool(
         UsageError: steps, inner_steps or targets < 1, tries < 0, beyond < 1, overshoot < 0; when it runs, a set other than
             l0, or an unbounded domain.
     """
-    for value, what in ((steps, "steps"), (inner_steps, "inner_steps"), (targets, "targets"), (tries + 1, "tries + 1")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (inner_steps, "inner_steps"), (targets, "targets"), (tries + 1, "tries + 1"))
     if positive(beyond, "beyond") < 1:
         raise UsageError(f"beyond must be at least 1, which is the border itself, got {beyond:g}.")
     if not 0 <= overshoot < float("inf"):

@@ -16,6 +16,7 @@ from robustly.core.specs import spec
 from robustly.losses import margin
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.walk import still_open, zeros
 from robustly.threats.ball import Ball
 from robustly.threats.base import Domain, PerturbationSet
@@ -70,8 +71,7 @@ def square(queries: int = 5000, p: float = 0.8, loss: Loss = margin) -> Attack:
         UsageError: queries < 1, p not between 0 and 1; when it runs, a set other than linf, l2 or l1, or an
             infinite one.
     """
-    if queries < 1:
-        raise UsageError(f"queries must be at least 1, got {queries}.")
+    at_least_one((queries, "queries"))
     if not 0 < p <= 1:
         raise UsageError(f"p is a share of the pixels, above 0 and at most 1, got {p:g}.")
 

@@ -12,8 +12,9 @@ from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
 from robustly.steps.bilinear import moved, roughness
+from robustly.steps.counts import at_least_one
 from robustly.steps.moments import Moments, direction, no_moments, remembered
-from robustly.steps.penalty import Weights, bisected, hinge, weights_from
+from robustly.steps.penalty import Weights, hinge, reweighted
 from robustly.steps.walk import positive, still_open
 from robustly.threats.flow import FlowSet
 
@@ -48,22 +49,14 @@ def stadv(
     Raises:
         UsageError: a count < 1, rate or initial_const not above 0, tau < 0; when it runs, another set than that of `Flow`.
     """
-    for value, what in ((steps, "steps"), (binary_steps, "binary_steps")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (binary_steps, "binary_steps"))
     positive(rate, "rate")
     positive(initial_const, "initial_const")
     if not 0 <= tau < float("inf"):
         raise UsageError(f"tau must be a finite number >= 0, got {tau:g}.")
 
     def attack(case: Case) -> None:
-        weights = weights_from(torch.full(case.goal.y.shape, initial_const, device=case.key.device))
-        for _ in range(binary_steps):
-            case, weights = still_open(case, weights)
-            if not len(case.key):
-                return
-            case, weights, met = _descended(case, weights, steps, tau, rate)
-            weights = bisected(weights, met)
+        reweighted(case, initial_const, binary_steps, lambda some, weights: _descended(some, weights, steps, tau, rate))
 
     return attack
 

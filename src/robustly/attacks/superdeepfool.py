@@ -12,6 +12,7 @@ from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
 from robustly.steps.borders import Borders, borders_at, pick, rivals, step_to
+from robustly.steps.counts import at_least_one
 from robustly.steps.radii import ball_of, firmly
 from robustly.steps.walk import rows_of, still_open
 from robustly.threats.l2 import L2Ball
@@ -54,8 +55,7 @@ def superdeepfool(steps: int = 50, overshoot: float = 0.02, targets: int = 9) ->
     Raises:
         UsageError: steps or targets < 1, overshoot < 0; when it runs, a set other than l2.
     """
-    if steps < 1 or targets < 1:
-        raise UsageError(f"{'steps' if steps < 1 else 'targets'} must be at least 1, got {min(steps, targets)}.")
+    at_least_one((steps, "steps"), (targets, "targets"))
     if not 0 <= overshoot < float("inf"):
         raise UsageError(f"overshoot must be a finite number >= 0, got {overshoot:g}.")
 

@@ -15,6 +15,7 @@ from robustly.core.specs import spec
 from robustly.steps import Attack, Case
 from robustly.steps.brackets import Bracket, Curve, bisect, until
 from robustly.steps.circles import aside, on_circle
+from robustly.steps.counts import at_least_one
 from robustly.steps.low_frequency import frame, image_of, spectrum_of
 from robustly.steps.outset import fitted, going, set_out
 from robustly.steps.radii import unit
@@ -78,9 +79,7 @@ def surfree(
         UsageError: queries, directions or tries < 1, share not above 0 and at most 1, angle not between 0 and 90, tolerance
             not above 0; when it runs, a set that isn't an l2 ball, an unbounded domain, or a pool of another shape or range.
     """
-    for value, what in ((queries, "queries"), (directions, "directions"), (tries, "tries")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((queries, "queries"), (directions, "directions"), (tries, "tries"))
     if not 0 < share <= 1:
         raise UsageError(f"share must be above 0 and at most 1, got {share:g}.")
     if not 0 < angle < 90:

@@ -6,6 +6,7 @@ from robustly.core.errors import UsageError
 from robustly.core.keys import bits
 from robustly.core.specs import spec
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.walk import still_open
 from robustly.threats.enumerated import Enumerated
 
@@ -34,8 +35,7 @@ def worst_of(tries: int = 10) -> Attack:
     Raises:
         UsageError: tries < 1.
     """
-    if tries < 1:
-        raise UsageError(f"tries must be at least 1, got {tries}.")
+    at_least_one((tries, "tries"))
 
     def attack(case: Case) -> None:
         count = counted_off(case, "worst_of").count

@@ -8,6 +8,7 @@ from robustly.core.rows import take
 from robustly.core.specs import spec
 from robustly.oracle import Model
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.surrogates import attacked, refuse_blind
 from robustly.steps.walk import still_open
 
@@ -35,8 +36,7 @@ def transferred(surrogate: Model, inner: Attack, times: int = 1) -> Attack:
     """
     if not isinstance(surrogate, Model):
         raise UsageError(f"a surrogate is a Model, got a {type(surrogate).__name__}: make it with load_model(...).")
-    if times < 1:
-        raise UsageError(f"times must be at least 1, got {times}.")
+    at_least_one((times, "times"))
     refuse_blind(surrogate)
 
     def attack(case: Case) -> None:

@@ -14,6 +14,7 @@ from robustly.core.specs import spec
 from robustly.losses import margin
 from robustly.steps import Attack, Case
 from robustly.steps.contraction import finish
+from robustly.steps.counts import at_least_one
 from robustly.steps.dual import dual_of
 from robustly.steps.sizes import SIZES, nearer
 from robustly.steps.walk import positive, still_open
@@ -67,9 +68,7 @@ def trust_region(steps: int = 100, size: float = 0.0, targets: int = 9, binary_s
         UsageError: steps or targets < 1, binary_steps < 0, a negative size; when it runs, a set that isn't a linf or l2
             ball, or an unbounded domain.
     """
-    for value, what in ((steps, "steps"), (targets, "targets")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((steps, "steps"), (targets, "targets"))
     if binary_steps < 0:
         raise UsageError(f"binary_steps must be at least 0, got {binary_steps}.")
     if size != 0:

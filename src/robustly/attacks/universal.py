@@ -10,6 +10,7 @@ from torch import Tensor
 from robustly.core.errors import UsageError
 from robustly.core.keys import fold, permutation
 from robustly.steps import Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.hyperplane import Bounds, onto_plane, order_of, widest
 from robustly.threats import L1, L2, Linf
 from robustly.threats.ball import Ball
@@ -107,9 +108,7 @@ def _around_zero(around: Ball) -> Ball:
 
 
 def _check(case: Case, times: int, steps: int, share: float, overshoot: float) -> None:
-    for value, what in ((times, "times"), (steps, "steps")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((times, "times"), (steps, "steps"))
     if not 0 < share <= 1:
         raise UsageError(f"share is a share of the inputs, above 0 and at most 1; got {share:g}.")
     if not 0 <= overshoot < float("inf"):

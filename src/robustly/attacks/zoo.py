@@ -13,6 +13,7 @@ from robustly.core.rows import slices
 from robustly.core.specs import spec
 from robustly.oracle.oracle import Loss
 from robustly.steps import Attack, Case
+from robustly.steps.counts import at_least_one
 from robustly.steps.estimates import AT_ONCE
 from robustly.steps.moments import FIRST, LEAST, SECOND
 from robustly.steps.penalty import Weights, bisected, hinge, weights_from
@@ -64,9 +65,7 @@ def zoo(
         UsageError: a count < 1, rate or initial_const not above 0, confidence < 0; when it runs, a set that isn't a norm
             ball or has an unbounded domain.
     """
-    for value, what in ((queries, "queries"), (width, "width"), (binary_steps, "binary_steps")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((queries, "queries"), (width, "width"), (binary_steps, "binary_steps"))
     positive(rate, "rate")
     positive(initial_const, "initial_const")
     if not 0 <= confidence < float("inf"):

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robustly.auditing.findings import CLEAN, Finding, unheard
+from robustly.core.databases import open_database
 from robustly.core.errors import RunError, UsageError
 from robustly.core.points import digest_of, read_pair, save_pair
 
 LAYOUT = 1
+_RESCUE = ". Keep the folder; record.json and counterexamples/ may still be read with `robustly show`. Start again in a new folder."
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS batches (eps REAL, stage INTEGER, batch INTEGER, asked INTEGER, forward INTEGER, backward INTEGER,
@@ -51,7 +53,7 @@ class Store:
         self.points: dict[str, bytes] = {}
         self._lock = _lock(folder) if folder else None
         try:
-            self._db = _open(folder)
+            self._db = open_database(folder / "run.sqlite" if folder else None, _TABLES, LAYOUT, _RESCUE)
         except BaseException:
             self._unlock()
             raise
@@ -181,31 +183,6 @@ def compare_request(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> lis
     """What differs between the request a run folder was made with and this one, as 'name: then -> now'."""
     names = sorted(set(stored) | set(wanted))
     return [f"{n}: {stored.get(n)!r} -> {wanted.get(n)!r}" for n in names if stored.get(n) != wanted.get(n)]
-
-
-def _open(folder: Path | None) -> sqlite3.Connection:
-    path = folder / "run.sqlite" if folder else Path(":memory:")
-    try:
-        db = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        if folder and db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("its integrity check failed")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > LAYOUT:
-            raise UsageError(
-                f"{path} was written by a newer robustly (layout {version}, this one knows {LAYOUT}): update."
-            )
-        db.executescript(_TABLES)
-        db.execute(f"PRAGMA user_version={LAYOUT}")
-    except sqlite3.OperationalError as error:
-        raise RunError(f"cannot open {path}: {error}. Check the disk and the permissions, then run again.") from error
-    except sqlite3.DatabaseError as error:
-        raise RunError(
-            f"{path} is damaged ({error}). Nothing was changed. Keep the folder; record.json and counterexamples/ may still "
-            "be read with `robustly show`. Start again in a new folder."
-        ) from error
-    return db
 
 
 def _lock(folder: Path) -> int:

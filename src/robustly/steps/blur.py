@@ -8,6 +8,7 @@ from torch import Tensor
 
 from robustly.core.errors import UsageError
 from robustly.core.specs import spec
+from robustly.steps.counts import at_least_one
 from robustly.steps.transforms import Named
 from robustly.steps.types import Case
 from robustly.steps.views import pictures
@@ -27,8 +28,7 @@ def ti(width: int = 7, deviations: float = 3.0) -> Named:
     Raises:
         UsageError: width < 1, deviations not above 0.
     """
-    if width < 1:
-        raise UsageError(f"width must be at least 1, got {width}.")
+    at_least_one((width, "width"))
     if not 0 < deviations < float("inf"):
         raise UsageError(f"deviations must be a finite number above 0, got {deviations:g}.")
     weights = gaussian(width, deviations)

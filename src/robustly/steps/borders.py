@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.losses import margin
+from robustly.steps.counts import at_least_one
 from robustly.steps.radii import unit
 from robustly.steps.types import Case
 
@@ -35,8 +35,7 @@ def rivals(case: Case, targets: int) -> Tensor | None:
     Raises:
         UsageError: targets < 1.
     """
-    if targets < 1:
-        raise UsageError(f"targets must be at least 1, got {targets}.")
+    at_least_one((targets, "targets"))
     if targets == 1 or case.goal.target is not None:
         return None
     own, classes = case.goal.y[:, None], case.oracle.model.classes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.specs import spec
+from robustly.steps.counts import at_least_one
 from robustly.steps.types import Attack, Case
 
 
@@ -35,9 +35,7 @@ def restarts(inner: Attack, times: int = 5, abreast: int = 1) -> Attack:
     Raises:
         UsageError: times or abreast < 1.
     """
-    for value, what in ((times, "restarts"), (abreast, "abreast")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((times, "restarts"), (abreast, "abreast"))
 
     def attack(case: Case) -> None:
         beside = abreast if case.oracle.limits.queries is None else 1
@@ -60,6 +58,5 @@ def per_target(inner: Attack, targets: int = 9) -> Attack:
         for rank in range(min(targets, scores.shape[1] - 1)):
             inner(case._replace(goal=case.goal.toward(order[:, rank]), key=fold(case.key, rank)))
 
-    if targets < 1:
-        raise UsageError(f"targets must be at least 1, got {targets}.")
+    at_least_one((targets, "targets"))
     return attack

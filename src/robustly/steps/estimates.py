@@ -13,6 +13,7 @@ from robustly.core.errors import UsageError
 from robustly.core.rows import column, slices
 from robustly.oracle import Answer
 from robustly.oracle.oracle import Loss
+from robustly.steps.counts import at_least_one
 from robustly.steps.radii import ball_of, width_of
 from robustly.steps.types import Attack, Case, Start, Step
 from robustly.steps.walk import still_open
@@ -112,8 +113,7 @@ def climb(estimator: Estimator, loss: Loss, start: Start, step: Step, queries: i
     Raises:
         UsageError: queries < 1; when it runs, a set other than a linf or l2 ball, an infinite eps, or an unbounded domain.
     """
-    if queries < 1:
-        raise UsageError(f"queries must be at least 1, got {queries}.")
+    at_least_one((queries, "queries"))
 
     def attack(case: Case) -> None:
         around = ball_of(case, who, KINDS, "linf or l2")
@@ -147,6 +147,5 @@ def pairs_of(samples: int) -> int:
     Raises:
         UsageError: fewer than one.
     """
-    if samples < 1:
-        raise UsageError(f"samples must be at least 1, got {samples}.")
+    at_least_one((samples, "samples"))
     return (samples + 1) // 2

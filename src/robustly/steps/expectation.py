@@ -8,6 +8,7 @@ from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.specs import spec
 from robustly.oracle import Noise
+from robustly.steps.counts import at_least_one
 from robustly.steps.transforms import walkable
 from robustly.steps.types import Attack, Case
 from robustly.steps.walk import positive
@@ -66,5 +67,4 @@ def averaged(inner: Attack, times: int = 10, size: float = 0.1) -> Attack:
 
 
 def _at_least_one(times: int) -> None:
-    if times < 1:
-        raise UsageError(f"times must be at least 1, got {times}.")
+    at_least_one((times, "times"))

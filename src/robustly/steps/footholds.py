@@ -11,6 +11,7 @@ from torch import Tensor
 from robustly.core.errors import UsageError
 from robustly.core.keys import fold, integers, permutation, uniform
 from robustly.core.rows import column
+from robustly.steps.counts import at_least_one
 from robustly.steps.types import Case
 from robustly.steps.widths import Room
 
@@ -36,8 +37,7 @@ def foothold(case: Case, space: Room, tries: int, pool: Tensor | None = None) ->
     Raises:
         UsageError: tries < 1, or a pool of another shape, or with values outside the domain.
     """
-    if tries < 1:
-        raise UsageError(f"tries must be at least 1, got {tries}.")
+    at_least_one((tries, "tries"))
     ledger, rows = case.oracle.ledger, case.oracle.rows
     found = ledger.hit[rows]
     z = torch.where(column(found, space.x), cast(Tensor, ledger.point)[rows], space.x)

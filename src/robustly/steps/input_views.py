@@ -9,6 +9,7 @@ from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.core.specs import spec
 from robustly.steps.cosines import cosines
+from robustly.steps.counts import at_least_one
 from robustly.steps.pool import Pool
 from robustly.steps.types import Case
 from robustly.steps.views import View, black, pictures, share_of, width
@@ -55,7 +56,7 @@ def si(times: int = 5) -> View:
     Raises:
         UsageError: times < 1.
     """
-    _at_least_one(times)
+    at_least_one((times, "times"))
 
     def see(case: Case, z: Tensor, key: Tensor, turn: int) -> Tensor:
         return z if turn == 0 else black(case) + (z - black(case)) / 2**turn
@@ -74,7 +75,7 @@ def admix(pool: Pool, times: int = 3, share: float = 0.2) -> View:
         UsageError: times < 1, a share that is negative or not finite; when it runs, a pool of other shapes, or without
             another class.
     """
-    _at_least_one(times)
+    at_least_one((times, "times"))
     if not 0 <= share < float("inf"):
         raise UsageError(f"share is how much of the other image is mixed in, at least 0, got {share:g}.")
 
@@ -99,7 +100,7 @@ def ssa(times: int = 20, spread: float = 0.5, sigma: float = 16 / 255) -> View:
     Raises:
         UsageError: times < 1, spread or sigma negative or not finite.
     """
-    _at_least_one(times)
+    at_least_one((times, "times"))
     for value, what in ((spread, "spread"), (sigma, "sigma")):
         if not 0 <= value < float("inf"):
             raise UsageError(f"{what} is at least 0, got {value:g}.")
@@ -138,8 +139,3 @@ def _shrunk(image: Tensor, size: Tensor, begin: Tensor, axis: int) -> Tensor:
     taken = [image.gather(axis, index.reshape(shape).expand_as(image)) for index in (left, right)]
     weights = [(weight * inside).to(image).reshape(shape) for weight in (1 - part, part)]
     return taken[0] * weights[0] + taken[1] * weights[1]
-
-
-def _at_least_one(times: int) -> None:
-    if times < 1:
-        raise UsageError(f"times must be at least 1, got {times}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from robustly.goals import Goal
 from robustly.oracle.oracle import Loss
+from robustly.steps.types import Case
+from robustly.steps.walk import still_open
 
 NEVER = 1e10  # an upper end of the weight that no bisection reaches
 
@@ -31,6 +34,21 @@ def bisected(weights: Weights, met: Tensor) -> Weights:
     high = torch.where(met, torch.minimum(weights.high, weights.now), weights.high)
     low = torch.where(met, weights.low, torch.maximum(weights.low, weights.now))
     return Weights(torch.where(high < NEVER, (low + high) / 2, weights.now * 10), low, high)
+
+
+Descend = Callable[[Case, Weights], tuple[Case, Weights, Tensor]]
+"""One descent with fixed weights: the rows still open, their weights, and whether they met the goal, bool."""
+
+
+def reweighted(case: Case, initial_const: float, binary_steps: int, descend: Descend) -> None:
+    """`binary_steps` descents, the first with the weight `initial_const`, the others with bisected ones."""
+    weights = weights_from(torch.full(case.goal.y.shape, initial_const, device=case.key.device))
+    for _ in range(binary_steps):
+        case, weights = still_open(case, weights)
+        if not len(case.key):
+            return
+        case, weights, met = descend(case, weights)
+        weights = bisected(weights, met)
 
 
 def hinge(confidence: float) -> Loss:

@@ -11,6 +11,7 @@ from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.rows import put
 from robustly.core.specs import spec
+from robustly.steps.counts import at_least_one
 from robustly.steps.types import Attack, Case
 from robustly.threats.base import Sized
 from robustly.threats.l0 import L0Ball
@@ -41,8 +42,7 @@ def least_radius(inner: Attack, times: int = 10) -> Attack:
     Raises:
         UsageError: times < 1; when it runs, a set that has no radius to move, or eps = inf in an unbounded domain.
     """
-    if times < 1:
-        raise UsageError(f"times must be at least 1, got {times}.")
+    at_least_one((times, "times"))
 
     def attack(case: Case) -> None:
         around = case.around

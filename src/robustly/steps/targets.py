@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.specs import spec
+from robustly.steps.counts import at_least_one
 from robustly.steps.transforms import walkable
 from robustly.steps.types import Attack, Case
 from robustly.threats.base import Smooth
@@ -24,9 +24,7 @@ def per_nearest_target(inner: Attack, targets: int = 3, width: int = 9) -> Attac
     Raises:
         UsageError: targets or width < 1.
     """
-    for value, what in ((targets, "targets"), (width, "width")):
-        if value < 1:
-            raise UsageError(f"{what} must be at least 1, got {value}.")
+    at_least_one((targets, "targets"), (width, "width"))
 
     def attack(case: Case) -> None:
         walkable(case)

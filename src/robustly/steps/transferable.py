@@ -11,6 +11,7 @@ from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.rows import column
 from robustly.oracle.oracle import Loss
+from robustly.steps.counts import at_least_one
 from robustly.steps.members import member
 from robustly.steps.transforms import by_radius, chain, steepest, walkable
 from robustly.steps.types import Attack, Case, Start, Transform
@@ -36,8 +37,7 @@ def transferable(
         UsageError: steps < 1, size not above 0, ahead negative, or above 0 without a momentum.
     """
     positive(size, "size")
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps}.")
+    at_least_one((steps, "steps"))
     if not 0 <= ahead < float("inf"):
         raise UsageError(f"ahead is a finite number, at least 0, got {ahead:g}.")
     place = _momentum(then) if ahead else -1

@@ -11,6 +11,7 @@ from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
+from robustly.steps.counts import at_least_one
 from robustly.steps.transforms import Named, walkable
 from robustly.steps.types import Case
 from robustly.steps.walk import positive
@@ -50,8 +51,7 @@ def variance(times: int = 20, reach: float = 1.5) -> Named:
         UsageError: times < 1, reach not above 0; when it runs, a loop that cannot ask elsewhere (use `transfer_pgd`).
     """
     positive(reach, "reach")
-    if times < 1:
-        raise UsageError(f"times must be at least 1, got {times}.")
+    at_least_one((times, "times"))
 
     def update(case: Case, tuned: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         if not isinstance(case, Situated):

@@ -11,6 +11,7 @@ from robustly.core.errors import UsageError
 from robustly.core.rows import Batch, column, take
 from robustly.oracle import Answer
 from robustly.oracle.oracle import Loss
+from robustly.steps.counts import at_least_one
 from robustly.steps.transforms import walkable
 from robustly.steps.types import Attack, Case, Start, Step, Transform
 from robustly.threats.base import Smooth
@@ -60,8 +61,7 @@ def ascend(loss: Loss, start: Start, step: Step, steps: int) -> Attack:
     Raises:
         UsageError: steps < 1.
     """
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps}.")
+    at_least_one((steps, "steps"))
 
     def attack(case: Case) -> None:
         walkable(case)

@@ -15,9 +15,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from robustly.core.databases import open_database
 from robustly.core.errors import RunError, UsageError
 
 LAYOUT = 1
+_RESCUE = (
+    ": the answers in it are paid for, so keep a copy and try `sqlite3 FILE .recover`, or start anew in another folder."
+)
 AT_ONCE = 500
 """Keys looked up in one statement."""
 _TABLES = """
@@ -48,7 +52,7 @@ class Kept:
         self.path = path
         self._lock = None if path is None else _lock(path)
         try:
-            self._db = _open(path)
+            self._db = open_database(path, _TABLES, LAYOUT, _RESCUE)
         except BaseException:
             self._unlock()
             raise
@@ -130,30 +134,6 @@ class Kept:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-def _open(path: Path | None) -> sqlite3.Connection:
-    try:
-        db = sqlite3.connect(str(path or ":memory:"), isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("its integrity check failed")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > LAYOUT:
-            raise UsageError(
-                f"{path} was written by a newer robustly (layout {version}, this one knows {LAYOUT}): update."
-            )
-        db.executescript(_TABLES)
-        db.execute(f"PRAGMA user_version={LAYOUT}")
-    except sqlite3.OperationalError as error:
-        raise RunError(f"cannot open {path}: {error}. Check the disk and the permissions, then run again.") from error
-    except sqlite3.DatabaseError as error:
-        raise RunError(
-            f"{path} is damaged ({error}). Nothing was changed: the answers in it are paid for, so keep a copy and try "
-            "`sqlite3 FILE .recover`, or start anew in another folder."
-        ) from error
-    return db
 
 
 def _lock(path: Path) -> int:
