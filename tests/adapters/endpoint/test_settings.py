@@ -23,6 +23,7 @@ WRONG = [
         "url = 'http://h/'\n[request]\nbody = '{input}'\n[limits]\nbatch = 2",
         "limits.batch is 2, but the request carries one",
     ),
+    ("url = 'http://h/'\n[request]\nbody = '{inputs} {secret}'", "not in a body: write a header"),
     ("url = 'http://h/'\n[answer]", "answer: write scores"),
     ("url = 'http://h/'\nrange = [1, 0]", "range is"),
     ("url = 'http://h/'\nnames = ['a', 'b']\nclasses = 3", "2 names for 3 classes"),

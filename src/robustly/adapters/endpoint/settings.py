@@ -91,6 +91,8 @@ class Request(Part):
             raise ValueError('a multipart request carries input = "png", "npy" or "text"')
         if self.decimals is not None and self.input != "list":
             raise ValueError('decimals are of input = "list"')
+        if "{secret}" in " ".join((self.body, *self.fields.values())):
+            raise ValueError("{secret} is filled in where it stands in url or headers, not in a body: write a header with it")
         return self
 
 
