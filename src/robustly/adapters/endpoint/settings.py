@@ -92,7 +92,9 @@ class Request(Part):
         if self.decimals is not None and self.input != "list":
             raise ValueError('decimals are of input = "list"')
         if "{secret}" in " ".join((self.body, *self.fields.values())):
-            raise ValueError("{secret} is filled in where it stands in url or headers, not in a body: write a header with it")
+            raise ValueError(
+                "{secret} is filled in where it stands in url or headers, not in a body: write a header with it"
+            )
         return self
 
 
