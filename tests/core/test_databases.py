@@ -28,7 +28,7 @@ def test_a_newer_layout_is_refused(tmp_path):
 
 def test_a_damaged_file_is_told_with_the_rescue(tmp_path):
     (tmp_path / "a.sqlite").write_bytes(b"no database at all" * 100)
-    with pytest.raises(RunError, match="is damaged.*Nothing was changed: keep a copy"):
+    with pytest.raises(RunError, match=r"is damaged.*Nothing was changed: keep a copy"):
         open_database(tmp_path / "a.sqlite", TABLES, 1, ": keep a copy.")
 
 
