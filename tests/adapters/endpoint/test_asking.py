@@ -150,14 +150,14 @@ PASSING = {
     "html": Reply(200, b"<html>"),
     "half a body": Reply(200, b'{"scores": [[1,2,3,4]]}', cut=60),
     "nothing": Reply(200, cut=0),
-    "too slow": Reply(200, hang=2.5),
+    "too slow": Reply(200, hang=4.0),
 }
 
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
 def test_what_passes_is_tried_again_and_paid_again(asking, fault):
     with Target(lambda n, x: fault if n == 2 else None) as target:
-        one = asking(target.url, limits={"timeout": 1.0})
+        one = asking(target.url, limits={"timeout": 3.0})
         one.ask(some(1), owners(1))
         replies = one.ask(some(1, 1), owners(1))
         assert replies.answered.all()
