@@ -39,7 +39,9 @@ class Served:
         self.lines = lines
         self.counts = Counts()
         self.guards = None if serving.defence is None else Guards(serving.defence)
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        # PyTorch counts its threads for each thread anew, and the last bits of a sum depend on how many there are
+        threads = torch.get_num_threads()
+        self.thread = ThreadPoolExecutor(1, "model", torch.set_num_threads, (threads,))
 
     def app(self) -> Starlette:
         """The ASGI application."""
