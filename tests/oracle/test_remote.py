@@ -7,7 +7,7 @@ import torch
 from robustly.core import keys
 from robustly.goals import Goal
 from robustly.oracle import Access, Model, Oracle, Replies
-from robustly.oracle.oracle import Limits
+from robustly.oracle.answers import Limits
 from robustly.steps import Case
 from robustly.threats import Domain, Linf
 

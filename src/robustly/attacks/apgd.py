@@ -13,7 +13,7 @@ from robustly.core.rows import Batch, column
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
 from robustly.oracle import Answer
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case, Start, Step, ascend, by_radius, chain, steepest
 from robustly.steps.sparse import answers, sparse, stages
 from robustly.steps.starts import surface

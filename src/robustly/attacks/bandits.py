@@ -13,7 +13,7 @@ from robustly.core import keys
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case, by_radius, chain, clean, projected, steepest
 from robustly.steps.canvas import checked_side, enlarged, tile_shape
 from robustly.steps.estimates import Estimator, Guess, climb, compared

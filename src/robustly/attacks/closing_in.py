@@ -8,7 +8,7 @@ from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import margin
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.chase import follow, set_out
 from robustly.steps.counts import at_least_one

@@ -10,7 +10,7 @@ from torch import Tensor
 from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.counts import at_least_one
 from robustly.steps.penalty import Weights, bisected, hinge, weights_from

@@ -8,7 +8,7 @@ from robustly.core.keys import fold, normal
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case, ascend, by_radius, chain, clean, projected, steepest
 from robustly.steps.transforms import walkable
 from robustly.steps.walk import positive

@@ -14,7 +14,7 @@ from robustly.core.specs import spec
 from robustly.goals import Goal
 from robustly.losses import jittered
 from robustly.oracle import Answer
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case, Start, by_radius, chain, projected, steepest, uniform
 from robustly.steps.counts import at_least_one
 from robustly.steps.keyed import Keyed, keyed

@@ -11,7 +11,7 @@ from robustly.core.keys import fold, normal
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import margin
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.counts import at_least_one
 from robustly.steps.perceived import away, feature_set, pushed, seen

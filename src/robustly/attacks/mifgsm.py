@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, ascend, by_radius, chain, clean, looking_ahead, momentum, projected, steepest
 from robustly.steps.walk import positive
 

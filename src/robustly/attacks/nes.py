@@ -11,7 +11,7 @@ from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
 from robustly.oracle import Answer
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case, Start, Step, clean
 from robustly.steps.estimates import antithetic, climb, gaussian, pairs_of
 from robustly.steps.transforms import walkable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robustly.core.specs import spec
 from robustly.losses import margin
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, ascend, by_radius, chain, projected, restarts, steepest
 from robustly.steps.diverse import output_diversified
 from robustly.steps.walk import positive

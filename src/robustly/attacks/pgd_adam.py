@@ -5,7 +5,7 @@ from __future__ import annotations
 from robustly.core.errors import UsageError
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case, Start, ascend, by_radius, chain, projected, uniform
 from robustly.steps.adam import adam
 from robustly.steps.walk import positive

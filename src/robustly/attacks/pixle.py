@@ -12,7 +12,7 @@ from robustly.core.errors import UsageError
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.canvas import as_images
 from robustly.steps.radii import ball_of

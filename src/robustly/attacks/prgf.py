@@ -12,7 +12,7 @@ from robustly.core.rows import column, spread
 from robustly.core.specs import spec
 from robustly.losses import margin
 from robustly.oracle import Model
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case, Start, by_radius, clean
 from robustly.steps.counts import at_least_one
 from robustly.steps.surrogates import along, length, refuse_blind, slope, unit_normal

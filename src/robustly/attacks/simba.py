@@ -11,7 +11,7 @@ from robustly.core import keys
 from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import cross_entropy
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.bases import Bases, Basis, pixel
 from robustly.steps.canvas import as_images, image_shape

@@ -13,7 +13,7 @@ from robustly.core.specs import spec
 from robustly.goals import Goal
 from robustly.losses import margin
 from robustly.oracle import Model
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case, Start, by_radius, clean
 from robustly.steps.counts import at_least_one
 from robustly.steps.keyed import Keyed, keyed

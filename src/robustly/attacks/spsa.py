@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robustly.core.specs import spec
 from robustly.losses import margin
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case, Start, by_radius, chain, projected, steepest, uniform
 from robustly.steps.adam import adam
 from robustly.steps.estimates import antithetic, climb, pairs_of, signs

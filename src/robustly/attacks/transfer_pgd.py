@@ -8,7 +8,7 @@ from typing import Any
 from robustly.core.errors import UsageError
 from robustly.core.specs import build, from_table, spec
 from robustly.losses import cross_entropy
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Start, clean
 from robustly.steps.transferable import transferable
 from robustly.steps.types import Transform

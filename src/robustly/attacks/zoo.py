@@ -11,7 +11,7 @@ from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.core.rows import slices
 from robustly.core.specs import spec
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps import Attack, Case
 from robustly.steps.counts import at_least_one
 from robustly.steps.estimates import AT_ONCE

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,25 +19,23 @@ from robustly.adapters.endpoint import endpoint as endpoint_model
 from robustly.adapters.endpoint import is_address
 from robustly.adapters.models import load_model
 from robustly.adapters.twin import EXACT, fast_twin
-from robustly.auditing import summarise
-from robustly.auditing.campaign import asking_of, facts_of
-from robustly.auditing.doubts import masked, not_finite
+from robustly.auditing.campaign import asking_of
 from robustly.auditing.others import with_others
 from robustly.auditing.plan import Plan, fitting, load_plan, with_surrogates
 from robustly.auditing.problem import Problem, one_size
 from robustly.auditing.progress import Watcher
+from robustly.auditing.recording import Source, recorded
 from robustly.auditing.run import Limits, Run, execute, tick
 from robustly.auditing.searching import AUTO, NONE, tried
 from robustly.auditing.store import Store, compare_request
 from robustly.core.errors import Contradiction, RobustlyError, UsageError
 from robustly.core.points import write_atomically
-from robustly.core.records import DataFacts, ModelFacts, Record, Row, Summary
+from robustly.core.records import Record
 from robustly.core.rows import Batch, cut, device_of, slices
 from robustly.goals import Goal
 from robustly.oracle import Access, Model
-from robustly.oracle.remote import BUDGET, STOPPED, UNANSWERED
 from robustly.soundness.probes import PROBED, probe
-from robustly.threats import Corrupt, Edits, PerturbationSet, Rotate, Shift, Threat, as_threat, eps_of, with_eps
+from robustly.threats import PerturbationSet, Threat, as_threat, eps_of, with_eps
 
 if TYPE_CHECKING:
     from robustly.adapters.endpoint.asking import Asking
@@ -48,14 +44,6 @@ ANSWERS = "answers.sqlite"
 """What an endpoint answered, in the run folder."""
 BATCH_NUMBERS = 2**23
 """Most input numbers in a batch when its size is left to us: 32 MB of float32."""
-
-
-class Source(NamedTuple):
-    """The words that name a model on the command line, its weights and the settings of an endpoint."""
-
-    model: str | None
-    weights: str | None
-    settings: str | None = None
 
 
 def audit(
@@ -214,7 +202,7 @@ def _audit(
             why = _executed(run, asking)
     except Contradiction as found:
         contradiction = found
-    record = _record(run, plan, data, facts, why, contradiction, torn, command, source)
+    record = recorded(run, plan, data, facts, why, contradiction, torn, command, source)
     if store.folder:
         write_atomically(store.folder / "record.json", record.to_json().encode())
     if contradiction:
@@ -369,134 +357,6 @@ def _search_on(
     facts["forward"] += found["forward"]
     facts["backward"] += found["backward"]
     return found["twin"], found.get("exact"), [found["note"]] if found["note"] else []
-
-
-def _record(
-    run: Run,
-    plan: Plan,
-    data: Data,
-    facts: dict[str, Any],
-    why: str | None,
-    contradiction: Contradiction | None,
-    torn: int,
-    command: str | None,
-    source: Source,
-) -> Record:
-    model, problem = run.problem.model, run.problem
-    probes = (facts["forward"], facts["backward"])
-    table = summarise.rows(run)
-    summary = summarise.summary(run, table, probes)
-    return Record(
-        status="contradiction" if contradiction else "partial" if why else "complete",
-        why_partial=str(contradiction) if contradiction else why,
-        threat=str(problem.threat),
-        eps=eps_of(problem.threat),
-        plan=plan.name,
-        plan_stages=tuple(str(s) for s in run.stages),
-        seed=problem.seed,
-        model=ModelFacts(
-            name=model.name,
-            digest=model.digest,
-            access=model.access.name.lower(),
-            domain=(model.domain.low, model.domain.high),
-            classes=model.classes,
-            device=str(model.device),
-            source=source.model,
-            weights=source.weights,
-        ),
-        data=DataFacts(
-            name=data.name,
-            digest=data.digest,
-            count=len(data.ids),
-            shape=tuple(data.x.shape[1:]) if isinstance(data.x, Tensor) else (),
-            kind=data.kind,
-            classes=data.classes,
-            source=data.source,
-        ),
-        endpoint=facts_of(model, source.settings),
-        summary=summary,
-        stages=summarise.stages(run, probes),
-        sweep=summarise.sweep(run),
-        rows=table,
-        warnings=(*facts["warnings"], *_observed(table, summary, torn), *_unheard(table, asking_of(model))),
-        notes=tuple(dict.fromkeys(facts["notes"])),
-        not_tested=(*_always(problem.threat, why), *dict.fromkeys(run.left_out), *plan.not_tested),
-        versions={
-            "robustly": metadata.version("robustly"),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        machine=f"{platform.machine()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}, {model.device}",
-        command=command,
-        started=facts["started"],
-    )
-
-
-def _observed(table: tuple[Row, ...], summary: Summary, torn: int) -> list[str]:
-    """Warnings that only the finished table can give."""
-    out = []
-    flat = sum("flat-gradient" in r.flags for r in table)
-    odd = sum("non-finite" in r.flags for r in table)
-    ties = sum("tie" in r.flags for r in table)
-    raised = sum("raised" in r.flags for r in table)
-    if flat:
-        out.append(masked(flat))
-    if odd:
-        out.append(not_finite(odd))
-    if ties:
-        out.append(f"ties: the two best scores were equal for {ties} examples; a tie counts against the model.")
-    if raised:
-        out.append(f"the model raised an error for {raised} examples; they count as not robust.")
-    classes = len({r.label for r in table})
-    if summary.clean_asked == len(table) and classes > 1 and summary.clean <= 1 / classes:
-        out.append(
-            f"clean accuracy {summary.clean:.1%} is no better than chance for {classes} classes: labels in another order, "
-            "missing normalisation, or weights that were not loaded?"
-        )
-    if summary.judged_misses:
-        out.append(f"{summary.judged_misses} finds of the search were not confirmed by the judge and were dropped.")
-    if torn:
-        out.append(
-            f"{torn} stages had missing or damaged counterexamples when the run was resumed; they were computed again."
-        )
-    return out
-
-
-def _unheard(table: tuple[Row, ...], asking: Asking | None) -> list[str]:
-    """Warnings about an endpoint that changed or left questions open."""
-    out = [] if asking is None or not asking.changed else [asking.changed + ": what was found before may not hold now."]
-    said = {
-        BUDGET: "ran out of their query budget; the best found so far is kept, and the others are undecided",
-        UNANSWERED: "got no answer to some question after all retries; they were not searched to the end",
-        STOPPED: "were not searched to the end, because the campaign was stopped",
-    }
-    counts = {flag: sum(flag in row.flags for row in table) for flag in said}
-    return out + [f"{count} examples {said[flag]}." for flag, count in counts.items() if count]
-
-
-def _others(threat: Threat) -> str:
-    """Other kinds of change, in words."""
-    if isinstance(threat, Edits):
-        return "changes of meaning, words or layout"
-    own = (
-        "rotations"
-        if isinstance(threat, (Rotate, Shift))
-        else "corruptions"
-        if isinstance(threat, Corrupt)
-        else "norms"
-    )
-    every = ["norms", "rotations", "corruptions", "patches"]
-    return "other norms, rotations, patches" if own == "norms" else ", ".join(kind for kind in every if kind != own)
-
-
-def _always(threat: Threat, why: str | None) -> list[str]:
-    """What no audit of this kind tells."""
-    out = [
-        f"changes outside {threat}: larger sizes, {_others(threat)}, other inputs than these",
-        "undecided examples: no counterexample was found within the plan's passes, which proves nothing",
-        "attackers who adapt to this very model by hand",
-    ]
-    return [f"the rest of the plan: {why}", *out] if why else out
 
 
 def _limits(seconds: float | None, until: float | None) -> Limits:

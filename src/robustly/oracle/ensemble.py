@@ -11,8 +11,9 @@ from torch import Tensor
 
 from robustly.core.errors import AccessError
 from robustly.core.rows import column
+from robustly.oracle.answers import Derived, Heads
 from robustly.oracle.model import Model
-from robustly.oracle.oracle import Derived, Heads, Oracle
+from robustly.oracle.oracle import Oracle
 
 Slope: TypeAlias = Callable[[Tensor], Tensor]
 """The gradient (R, ...) of values (R,) at the points asked; the graph is kept."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +11,7 @@ from torch import Tensor
 from robustly.core.errors import AccessError, UsageError
 from robustly.core.rows import Batch, cut, device_of, spread, take
 from robustly.goals import Goal
+from robustly.oracle.answers import Answer, Derived, Heads, Hits, Jacobian, Limits, Loss, Proposals
 from robustly.oracle.ledger import Ledger
 from robustly.oracle.manner import Manner
 from robustly.oracle.model import Access, Model
@@ -20,62 +19,6 @@ from robustly.oracle.reading import Reading, of_labels, of_scores, pooled
 from robustly.oracle.remote import Remote
 from robustly.oracle.window import Window, window
 from robustly.threats.base import PerturbationSet
-
-Loss = Callable[[Tensor, Goal], Tensor]
-
-
-class Answer(NamedTuple):
-    """One gradient pass: value (B,), grad (B, ...), scores (B, K); zeros in rows that were not asked."""
-
-    value: Tensor
-    grad: Tensor
-    scores: Tensor
-
-
-class Jacobian(NamedTuple):
-    """One forward and T backward passes: scores (B, K), grads (B, T, ...); zeros in rows that were not asked."""
-
-    scores: Tensor
-    grads: Tensor
-
-
-class Proposals(NamedTuple):
-    """Scores (M, K) of M candidates, and which were asked, bool (M,); the others have zero scores."""
-
-    scores: Tensor
-    asked: Tensor
-
-
-class Hits(NamedTuple):
-    """Which of M candidates met the oracle's goal, and which were asked, both bool (M,); what wasn't asked didn't."""
-
-    met: Tensor
-    asked: Tensor
-
-
-class Derived(NamedTuple):
-    """Scores (R, K), values (R, T) of functions of them, and the T gradients of those, each (R, ...)."""
-
-    scores: Tensor
-    values: Tensor
-    grads: list[Tensor]
-
-
-Heads = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Hard limits. queries: most forward passes an example, None for no limit. held: queries that the account of an example
-    with a remote keeps, say for the judge."""
-
-    queries: int | None = None
-    held: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what would ask nothing."""
-        if self.queries is not None and self.queries < 1:
-            raise UsageError(f"a query budget is at least 1, got {self.queries}.")
 
 
 class Oracle:
@@ -96,7 +39,7 @@ class Oracle:
         around: PerturbationSet,
         goal: Goal,
         *,
-        limits: Limits = Limits(),
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         press_on: bool = False,
         clean: Tensor | None = None,
         ledger: Ledger | None = None,

@@ -12,7 +12,7 @@ from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.core.rows import column, slices
 from robustly.oracle import Answer
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps.counts import at_least_one
 from robustly.steps.radii import ball_of, width_of
 from robustly.steps.types import Attack, Case, Start, Step

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustly.goals import Goal
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps.types import Case
 from robustly.steps.walk import still_open
 

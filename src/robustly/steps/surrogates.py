@@ -10,8 +10,8 @@ from robustly.core.rows import Batch, column, device_of, put, take
 from robustly.core.specs import spec
 from robustly.goals import Goal
 from robustly.oracle import Access, Model, door
+from robustly.oracle.answers import Loss
 from robustly.oracle.ledger import Ledger
-from robustly.oracle.oracle import Loss
 from robustly.steps.types import Attack, Case, Start
 
 SALT = 0x5A

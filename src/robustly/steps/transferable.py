@@ -10,7 +10,7 @@ from torch import Tensor
 from robustly.core.errors import UsageError
 from robustly.core.keys import fold
 from robustly.core.rows import column
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps.counts import at_least_one
 from robustly.steps.members import member
 from robustly.steps.transforms import by_radius, chain, steepest, walkable

@@ -17,7 +17,7 @@ from torch import Tensor
 from robustly.core.keys import fold
 from robustly.core.rows import column
 from robustly.oracle import Answer
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps.types import Case
 
 See: TypeAlias = Callable[[Case, Tensor, Tensor, int], Tensor]

@@ -10,7 +10,7 @@ from torch import Tensor
 from robustly.core.errors import UsageError
 from robustly.core.rows import Batch, column, take
 from robustly.oracle import Answer
-from robustly.oracle.oracle import Loss
+from robustly.oracle.answers import Loss
 from robustly.steps.counts import at_least_one
 from robustly.steps.transforms import walkable
 from robustly.steps.types import Attack, Case, Start, Step, Transform
