@@ -6,18 +6,16 @@ in flight. One process at a time: a lock that the system releases when its holde
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import socket
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from robustly.auditing.findings import CLEAN, Finding, unheard
-from robustly.core.databases import open_database
-from robustly.core.errors import RunError, UsageError
+from robustly.core.databases import lock, open_database
+from robustly.core.errors import RunError
 from robustly.core.points import digest_of, read_pair, save_pair
 
 LAYOUT = 1
@@ -51,7 +49,7 @@ class Store:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self.points: dict[str, bytes] = {}
-        self._lock = _lock(folder) if folder else None
+        self._lock = lock(folder / "run.lock", str(folder), "choose another folder with --out") if folder else None
         try:
             self._db = open_database(folder / "run.sqlite" if folder else None, _TABLES, LAYOUT, _RESCUE)
         except BaseException:
@@ -183,27 +181,6 @@ def compare_request(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> lis
     """What differs between the request a run folder was made with and this one, as 'name: then -> now'."""
     names = sorted(set(stored) | set(wanted))
     return [f"{n}: {stored.get(n)!r} -> {wanted.get(n)!r}" for n in names if stored.get(n) != wanted.get(n)]
-
-
-def _lock(folder: Path) -> int:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write in {folder}: {error.strerror or error}. Choose another folder with --out."
-        ) from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(handle, 200).decode(errors="replace").strip()
-        os.close(handle)
-        raise UsageError(
-            f"another process is running in {folder} ({holder or 'unknown'}). Wait for it, or use --out."
-        ) from None
-    os.ftruncate(handle, 0)
-    os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}".encode())
-    return handle
 
 
 def by_example(findings: Iterable[Finding]) -> dict[int, list[Finding]]:

@@ -29,16 +29,7 @@ def attack(
     /,
     *,
     threat: options.Threat,
-    set_: Annotated[
-        list[str],
-        Parameter(
-            name="--set",
-            group=options.HOW,
-            negative="",
-            show_default=False,
-            help="An argument of the attack, say steps=20 or loss=margin; give it once for each.",
-        ),
-    ] = [],  # noqa: B006 - cyclopts makes a fresh list
+    set_: options.Set = [],  # noqa: B006 - cyclopts makes a fresh list
     target: Annotated[
         int | None, Parameter(group=options.HOW, help="The label to reach; any wrong one if left out.")
     ] = None,

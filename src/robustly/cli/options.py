@@ -39,6 +39,16 @@ Threat: TypeAlias = Annotated[
         "linf:8/255&l2:1, edits:2, rotate:30,shift:3, corrupt:3, flow:1, colour:5, ssim:0.1.",
     ),
 ]
+Set: TypeAlias = Annotated[
+    list[str],
+    Parameter(
+        name="--set",
+        group=HOW,
+        negative="",
+        show_default=False,
+        help='An argument of the attack, say steps=20, loss=margin or views=["di","si"]; give it once for each.',
+    ),
+]
 Limit: TypeAlias = Annotated[int | None, Parameter(group=HOW, help="Only the first so many examples.")]
 Seed: TypeAlias = Annotated[int, Parameter(group=HOW, help="The same seed gives the same verdicts, in any batch size.")]
 Device: TypeAlias = Annotated[str, Parameter(group=MODEL, help="cpu, cuda, cuda:1 or mps.")]

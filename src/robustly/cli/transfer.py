@@ -24,16 +24,7 @@ def transfer(
     attack: Annotated[
         str, Parameter(group=options.HOW, help="Its name in `robustly list attacks`, say difgsm or transfer_pgd.")
     ] = "mifgsm",
-    set_: Annotated[
-        list[str],
-        Parameter(
-            name="--set",
-            group=options.HOW,
-            negative="",
-            show_default=False,
-            help='An argument of the attack, say steps=20 or views=["di","si"]; give it once for each.',
-        ),
-    ] = [],  # noqa: B006 - cyclopts makes a fresh list
+    set_: options.Set = [],  # noqa: B006 - cyclopts makes a fresh list
     limit: options.Limit = None,
     seed: options.Seed = 0,
     device: options.Device = "cpu",

@@ -138,7 +138,7 @@ def test_answers_survive_and_nothing_is_paid_twice(asking, tmp_path):
 def test_one_process_at_a_time(asking, tmp_path):
     with Target() as target:
         asking(target.url, tmp_path / "a.sqlite").ask(some(1), owners(1))
-        with pytest.raises(UsageError, match="another process uses"):
+        with pytest.raises(UsageError, match="another process is running in"):
             asking(target.url, tmp_path / "a.sqlite").ask(some(1), owners(1))
 
 

@@ -6,7 +6,6 @@ an answer is entered before anybody sees it, so that it is never paid again.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -15,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robustly.core.databases import open_database
+from robustly.core.databases import lock, open_database
 from robustly.core.errors import RunError, UsageError
 
 LAYOUT = 1
@@ -50,7 +49,9 @@ class Kept:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._lock = None if path is None else _lock(path)
+        self._lock = (
+            None if path is None else lock(path.with_name(path.name + ".lock"), str(path), "keep the answers elsewhere")
+        )
         try:
             self._db = open_database(path, _TABLES, LAYOUT, _RESCUE)
         except BaseException:
@@ -134,17 +135,3 @@ class Kept:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-def _lock(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}. Choose another place.") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise UsageError(f"another process uses {path}. Wait for it, or keep the answers elsewhere.") from None
-    return handle
