@@ -114,7 +114,7 @@ def test_the_budget_of_an_example_holds_over_all_stages():
         assert record.status == "complete"
         spent = [r for r in record.rows if "budget" in r.flags]
         assert {r.verdict for r in spent} == {"unknown"}
-        assert any("ran out of their query budget" in w for w in record.warnings)
+        assert any("ran out of query budget" in w for w in record.warnings)
 
 
 def test_a_perturbation_that_dies_in_the_encoding_is_no_finding():

@@ -128,12 +128,12 @@ def _unheard(table: tuple[Row, ...], asking: Asking | None) -> list[str]:
     """Warnings about an endpoint that changed or left questions open."""
     out = [] if asking is None or not asking.changed else [asking.changed + ": what was found before may not hold now."]
     said = {
-        BUDGET: "ran out of their query budget; the best found so far is kept, and the others are undecided",
-        UNANSWERED: "got no answer to some question after all retries; they were not searched to the end",
-        STOPPED: "were not searched to the end, because the campaign was stopped",
+        BUDGET: "ran out of query budget; the best found so far is kept, and what is not broken is undecided",
+        UNANSWERED: "got no answer to some question after all retries, so the search there ended early",
+        STOPPED: "not searched to the end, because the campaign was stopped",
     }
     counts = {flag: sum(flag in row.flags for row in table) for flag in said}
-    return out + [f"{count} examples {said[flag]}." for flag, count in counts.items() if count]
+    return out + [f"{count} example{'s' * (count > 1)} {said[flag]}." for flag, count in counts.items() if count]
 
 
 def _others(threat: Threat) -> str:
