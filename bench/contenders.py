@@ -68,7 +68,7 @@ def ours(norm: str) -> tuple[Ours, ...]:
         *(_then(_one("fmn", steps=s), "brendel_bethge", s) for s in (15, 50)),
         *_each("fmn", (30, 100, 300)),
         *_each("pdpgd", (100, 240)),
-        *(_then(_one("pdpgd", steps=s), "brendel_bethge", t) for s, t in ((100, 50), (180, 50))),
+        *(_then(_one("pdpgd", steps=s), "brendel_bethge", t) for s, t in ((100, 50), (180, 50), (300, 100))),
     ]
     if norm in ("linf", "l2"):
         out += [*_each("closing_in", (10, 25, 100)), *_each("trust_region", (30, 100)), *_each("deepfool", (50,))]
@@ -82,7 +82,9 @@ def ours(norm: str) -> tuple[Ours, ...]:
         out += [*_each("alma", (100, 300)), *_each("ead", (30,))]
     if norm == "l0":
         out += [*_each("sigma_zero", (10, 30, 100, 300, 480)), *_each("pgd_l0", (20,)), *_each("jsma", (60,))]
+        out += [_one("sigma_zero", steps=485, gain=0.02)]
         out += [*(_then(_one("sigma_zero", steps=s), "brendel_bethge", s) for s in (15, 50))]
+        out += [Ours("sigma_zero", (("steps", 300),), after=_one("pointwise", queries=100))]
         out += [*_each("cw_l0", (30,)), *_each("sparsefool", (20,))]
     else:
         out += [
@@ -90,6 +92,7 @@ def ours(norm: str) -> tuple[Ours, ...]:
             _one("fab_t", steps=10, targets=9),
             _one("fab_t", steps=30, targets=3),
             _one("fab_t", steps=60, targets=5),
+            _then(_one("fab_t", steps=60, targets=5), "brendel_bethge", 50),
         ]
         out += [Ours("least_radius", (("times", 8),), inner=_one("apgd", steps=20))]
     return tuple(out)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from robustly.core.errors import UsageError
 from robustly.core.keys import fold
-from robustly.core.rows import take
 from robustly.core.specs import spec
 from robustly.oracle import Model
 from robustly.steps import Attack, Case
 from robustly.steps.counts import at_least_one
-from robustly.steps.surrogates import attacked, refuse_blind
+from robustly.steps.surrogates import lowest, refuse_blind
 from robustly.steps.walk import still_open
 
 
@@ -21,9 +20,9 @@ from robustly.steps.walk import still_open
     elsewhere=True,
 )
 def transferred(surrogate: Model, inner: Attack, times: int = 1) -> Attack:
-    """An attack on a surrogate, whose deepest point is then asked of the model: one forward pass of it each time.
+    """An attack on a surrogate, whose point of lowest margin is then asked of the model: one forward pass of it each time.
 
-    Where the surrogate holds there is no such point, and the model is not asked; another `inner` may help. Several
+    It is asked where the surrogate holds too, since another model may give way sooner. Several
     surrogates are given as one: mean_losses(a, b), mean_logits(a, b) or mean_gradients(a, b). The surrogate's own passes are not on the bill, which counts what the model under audit is asked.
 
     Args:
@@ -44,9 +43,6 @@ def transferred(surrogate: Model, inner: Attack, times: int = 1) -> Attack:
             case, _ = still_open(case, ())
             if not len(case.key):
                 return
-            ledger = attacked(surrogate, inner, case, fold(case.key, index))
-            found = ledger.hit.nonzero().squeeze(1)
-            if len(found):
-                case.take(found).oracle.labels(take(ledger.point, found))
+            case.oracle.labels(lowest(surrogate, inner, case, fold(case.key, index)))
 
     return attack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from robustly.core import keys
@@ -11,7 +12,8 @@ from robustly.core.specs import spec
 from robustly.goals import Goal
 from robustly.oracle import Access, Model, door
 from robustly.oracle.answers import Loss
-from robustly.oracle.ledger import Ledger
+from robustly.oracle.ledger import Ledger, Near
+from robustly.oracle.reading import Reading
 from robustly.steps.types import Attack, Case, Start
 
 SALT = 0x5A
@@ -30,12 +32,39 @@ def refuse_blind(surrogate: Model) -> None:
         )
 
 
-def attacked(surrogate: Model, inner: Attack, case: Case, key: Tensor) -> Ledger:
-    """The ledger of an attack on the surrogate within the case's sets; its point is the deepest found."""
-    ledger = Ledger(case.around.x, device_of(case.around.x), deepest=True)
+class Lowest(Ledger):
+    """A ledger that knows the point of lowest margin in each set too, be it evidence or not.
+
+    lowest: those points; the input itself where none was asked. low: float64 (B,), their margins.
+    """
+
+    def __init__(self, x: Batch, device: torch.device) -> None:
+        super().__init__(x, device, deepest=True)
+        self.lowest = self.point
+        self.low = torch.full_like(self.distance, torch.inf)
+
+    def note(self, rows: Tensor, z: Batch, reading: Reading, near: Near, price: int = 1) -> None:
+        """Enter points, and which of them are lower than all before."""
+        super().note(rows, z, reading, near, price)
+        where = (reading.margin < self.low[rows]).nonzero().squeeze(1)
+        where = where[near(where).contains(take(z, where))] if len(where) else where
+        where = where[reading.margin[where].argsort(stable=True)]
+        place = torch.arange(len(where), device=rows.device)
+        first = torch.full_like(self.forward, len(where)).scatter_reduce(0, rows[where], place, "amin")
+        where = where[first[rows[where]] == place]  # the lowest of each row, which may have several points here
+        self.low[rows[where]] = reading.margin[where]
+        self.lowest = put(self.lowest, rows[where], take(z, where))
+
+
+def lowest(surrogate: Model, inner: Attack, case: Case, key: Tensor) -> Batch:
+    """The points (B, ...) of lowest margin on the surrogate that an attack on it finds within the case's sets.
+
+    Where the surrogate holds, that is the point at which it is nearest to giving way; another model may have given way.
+    """
+    ledger = Lowest(case.around.x, device_of(case.around.x))
     oracle = door(surrogate)(surrogate, case.around, case.goal, press_on=True, ledger=ledger)
     inner(Case(case.around, case.goal, key, oracle))
-    return ledger
+    return ledger.lowest
 
 
 def slope(surrogate: Model, case: Case, z: Tensor, loss: Loss, goal: Goal | None = None) -> Tensor:
@@ -53,7 +82,7 @@ def length(change: Tensor) -> Tensor:
 
 @spec("start", paper="Suya et al. 2020, arXiv:1908.07000, hybrid batch attacks, first hypothesis")
 def from_surrogate(surrogate: Model, inner: Attack) -> Start:
-    """The deepest point that an attack finds on a surrogate; the input itself where it finds none. Costs the model nothing.
+    """The point of lowest margin that an attack finds on a surrogate. Costs the model nothing.
 
     Raises:
         UsageError: a surrogate without gradients.
@@ -61,9 +90,7 @@ def from_surrogate(surrogate: Model, inner: Attack) -> Start:
     refuse_blind(surrogate)
 
     def start(case: Case) -> Batch:
-        ledger = attacked(surrogate, inner, case, keys.fold(case.key, SALT))
-        found = ledger.hit.nonzero().squeeze(1)
-        return put(case.around.x, found, take(ledger.point, found))
+        return lowest(surrogate, inner, case, keys.fold(case.key, SALT))
 
     return start
 
