@@ -22,6 +22,7 @@ TITLES = {
     "speed": "Where the seconds of `fast` go",
     "twins": "Fast twins of a network",
     "blackbox": "Query attacks beside the peers",
+    "hybrids": "What a surrogate saves a query attack",
     "stateful": "Query attacks against stateful detectors",
     "endpoint": "The client of a deployed model",
     "minnorm": "Least distances at half the peers' passes",

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from robustly.attacks.noise import noise
+from robustly.attacks.pgd import pgd
 from robustly.attacks.square import (
     SCHEDULE,
     bump,
@@ -23,6 +24,7 @@ from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.goals import Goal
 from robustly.oracle import Access
+from robustly.steps.surrogates import from_surrogate
 from robustly.threats import L0, L1, L2, Both, Domain, Linf, parse_threat
 
 from .small import small
@@ -208,3 +210,13 @@ def test_settings_that_make_no_sense_are_refused(arguments, words):
 def test_an_infinite_eps_is_refused():
     with pytest.raises(UsageError, match="finite eps"):
         small().run(square(5), L2(float("inf")))
+
+
+def test_it_begins_at_a_start_where_one_is_given():
+    one = small()
+    broken = one.run(pgd(20), Linf(0.2)).hit
+    ledger = one.run(square(30, start=from_surrogate(one.model, pgd(20))), Linf(0.2))
+    assert broken.any()
+    assert (ledger.forward[broken] == 1).all()
+    cold = one.run(square(30), Linf(0.2))
+    assert (cold.forward[broken] > 1).any()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from robustly.core.rows import column
 from robustly.core.specs import spec
 from robustly.losses import margin
 from robustly.oracle.answers import Loss
-from robustly.steps import Attack, Case
+from robustly.steps import Attack, Case, Start
 from robustly.steps.counts import at_least_one
+from robustly.steps.transforms import walkable
 from robustly.steps.walk import still_open, zeros
 from robustly.threats.ball import Ball
 from robustly.threats.base import Domain, PerturbationSet
@@ -55,7 +56,7 @@ class Found(NamedTuple):
     needs="scores",
     sets=("LinfBall", "L2Ball", "L1Ball", "GridSet", "BothSet"),
 )
-def square(queries: int = 5000, p: float = 0.8, loss: Loss = margin) -> Attack:
+def square(queries: int = 5000, p: float = 0.8, loss: Loss = margin, start: Start | None = None) -> Attack:
     """Random search: change one square window at a time, keep what raises the loss; the windows shrink as it goes.
 
     For linf, l2 and l1, also on a grid or cut by another ball. Inputs of shape (C, H, W) are images; any other shape is a
@@ -66,6 +67,8 @@ def square(queries: int = 5000, p: float = 0.8, loss: Loss = margin) -> Attack:
         queries: points asked an example; the schedule of the window sizes is stretched to it.
         p: share of the pixels in the first windows.
         loss: what must rise.
+        start: where it begins instead of at the paper's stripes or bumps; from_surrogate(...) at a transferred point, which
+            wants smaller first windows (p = 0.3), for a large one paints it over.
 
     Raises:
         UsageError: queries < 1, p not between 0 and 1; when it runs, a set other than linf, l2 or l1, or an
@@ -91,10 +94,15 @@ def square(queries: int = 5000, p: float = 0.8, loss: Loss = margin) -> Attack:
             if index:
                 z = change(frame, found.z, draws[:, turn], p / shrinkage(index - 1, queries))
             else:
-                z = begin(frame, keys.fold(case.key, 0))
+                z = begin(frame, keys.fold(case.key, 0)) if start is None else _begun(case, start, frame)
             found = _ask(case, z, loss, found)
 
     return attack
+
+
+def _begun(case: Case, start: Start, frame: Frame) -> Tensor:
+    """The point of a start, in the set, as images."""
+    return walkable(case).project(cast(Tensor, start(case))).view_as(frame.x)
 
 
 def shrinkage(index: int, queries: int) -> int:
