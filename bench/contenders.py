@@ -84,7 +84,9 @@ def ours(norm: str) -> tuple[Ours, ...]:
         out += [*_each("sigma_zero", (10, 30, 100, 300, 480)), *_each("pgd_l0", (20,)), *_each("jsma", (60,))]
         out += [_one("sigma_zero", steps=485, gain=0.02)]
         out += [*(_then(_one("sigma_zero", steps=s), "brendel_bethge", s) for s in (15, 50))]
-        out += [Ours("sigma_zero", (("steps", 300),), after=_one("pointwise", queries=100))]
+        out += [
+            _then(_one("sigma_zero", steps=485, gain=0.03, threshold=0.2), "pointwise", 100, "queries"),
+        ]
         out += [*_each("cw_l0", (30,)), *_each("sparsefool", (20,))]
     else:
         out += [
@@ -151,8 +153,8 @@ def _each(name: str, steps: tuple[int, ...]) -> list[Ours]:
     return [_one(name, steps=s) for s in steps]
 
 
-def _then(first: Ours, name: str, steps: int) -> Ours:
-    return Ours(first.name, first.arguments, after=_one(name, steps=steps))
+def _then(first: Ours, name: str, budget: int, called: str = "steps") -> Ours:
+    return Ours(first.name, first.arguments, after=_one(name, **{called: budget}))
 
 
 def _peer(peer: str, attack: str, steps: tuple[int, ...]) -> list[Theirs]:
