@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from math import inf, prod
 from typing import NamedTuple
 
 import torch
@@ -31,20 +31,28 @@ def crown(
     splits: Splits | None = None,
     inner: Inner | None = None,
     skip: frozenset[int] = frozenset(),
+    limit: float = inf,
 ) -> Enclosure:
     """Ranges by CROWN wherever a plane depends on them, in the dtype of the region.
 
     known: ranges that hold already, say of a larger region. splits: signs that hold as well. inner: slopes other than
-    CROWN's own. skip: nodes that are left at what interval arithmetic and `known` say.
+    CROWN's own. skip: nodes that are left at what interval arithmetic and `known` say. limit: the most
+    operations for one row (`Program.work`); a node that would exceed it is left as well.
     """
     planes: dict[int, Planes] = {}
+    spent = region.low.new_zeros(len(region))
 
     def narrow(number: int, box: Box, sofar: Enclosure) -> Box:
         box = _cut(program, number, box, splits)
         if number in skip or (number in program.exact and not region.balls):
             return box
         wanted = _wanted(program, number, box, sofar)
-        if wanted is None or not wanted.any():
+        if wanted is None:
+            return box
+        cost = 2 * program.work[number] * wanted.sum(1)
+        wanted = wanted & (spent + cost <= limit)[:, None]
+        spent.add_(torch.where(spent + cost <= limit, cost, 0))
+        if not wanted.any():
             return box
         for one in program.ancestors[number]:
             node = program.nodes[one]
