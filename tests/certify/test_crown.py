@@ -211,6 +211,17 @@ def test_a_model_that_answers_otherwise_than_its_network_is_not_certified():
     assert not (found.certified & (other(x).argmax(1) != y)).any()
 
 
+@pytest.mark.parametrize("threat", [L2(0.3), L1(0.5), L0(1)])
+def test_a_ball_is_more_than_its_box_for_every_certifier(threat):
+    net = mlp(widths=(6, 16, 4))
+    x = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    y = net(x).argmax(1)
+    eps = 10.0 if isinstance(threat, L0) else threat.eps
+    for make in ALL:
+        found, boxed = bound(make(), net, x, y, threat).lower, bound(make(), net, x, y, Linf(eps)).lower
+        assert (found > boxed + 1e-3).all()
+
+
 def test_the_tighter_of_two_balls_counts():
     net = nn.Linear(6, 4).requires_grad_(False).eval()
     x, y = torch.zeros(1, 6), torch.tensor([0])

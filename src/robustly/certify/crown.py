@@ -13,7 +13,7 @@ from robustly.certify.linear.certifying import certifier
 from robustly.certify.linear.crown import crown as ranges
 from robustly.certify.linear.enclosure import Enclosure, enclose
 from robustly.certify.linear.forward import forward
-from robustly.certify.linear.program import Program
+from robustly.certify.linear.program import Nonlinear, Program
 from robustly.certify.linear.region import Region
 from robustly.certify.linear.slopes import optimise
 from robustly.certify.types import Certifier
@@ -116,7 +116,13 @@ def alpha_crown(steps: int = 20, limit: float = LIMIT) -> Certifier:
 
 
 def _by_intervals(program: Program, region: Region, specs: Specs) -> Tensor:
-    return _by(enclose, program, region, specs)
+    """Ranges by interval arithmetic, but for a ball those of the first layer by its dual norm."""
+    if not region.balls:
+        return _by(enclose, program, region, specs)
+    later = frozenset(
+        i for i in program.bounded if any(isinstance(program.nodes[a], Nonlinear) for a in program.ancestors[i])
+    )
+    return bounds(program, region, ranges(program, region, skip=later, limit=LIMIT), specs)[0]
 
 
 def _by(ranged: Callable[[Program, Region], Enclosure], program: Program, region: Region, specs: Specs) -> Tensor:

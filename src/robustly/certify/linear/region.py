@@ -109,7 +109,11 @@ def _l2(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
             held = size >= mu.unsqueeze(2) * room
             spent = torch.where(held, room, 0).square().sum(2)
             free = torch.where(held, 0, size).square().sum(2)
-            mu = torch.minimum(mu, (free / (eps.square() - spent).clamp_min(1e-30)).sqrt())
+            less = (free / (eps.square() - spent).clamp_min(1e-30)).sqrt()
+            falls = less < mu * (1 - 1e-7)  # a row that has arrived keeps its bits, whoever else goes on
+            if not falls.any():
+                break
+            mu = torch.where(falls, less, mu)
         mu = mu.clamp_min(1e-30).unsqueeze(2)
     move = torch.minimum(size.detach() / mu, room)
     return (size * move - mu * move.square() / 2).sum(2) + mu.squeeze(2) * eps.square() / 2
