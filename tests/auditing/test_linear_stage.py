@@ -1,0 +1,43 @@
+"""Linear bounds as a stage of an audit: they close brackets that intervals leave open, and say why where they can't."""
+
+import torch
+from torch import nn
+
+from robustly import Linf, alpha_crown, apgd, audit, interval
+from robustly.auditing.plan import load_plan
+
+
+def trained():
+    """A small network that separates two half-planes with room to spare."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 2))
+        x = torch.rand(256, 4)
+        y = (x.sum(1) > 2).long()
+        optimiser = torch.optim.Adam(net.parameters(), 0.02)
+        for _ in range(60):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(net(x), y).backward()
+            optimiser.step()
+    return net.eval(), x[:40], y[:40]
+
+
+def test_an_audit_certifies_what_intervals_cannot(tmp_path):
+    net, x, y = trained()
+    attack = apgd(steps=10)
+    few = audit(net, (x, y), Linf(0.06), plan=[attack, interval()], out=tmp_path / "a")
+    more = audit(net, (x, y), Linf(0.06), plan=[attack, interval(), alpha_crown(5)], out=tmp_path / "b")
+    assert few.summary.attacked == more.summary.attacked
+    assert more.summary.certified_count > few.summary.certified_count
+    by = {row.by.split("(")[0] for row in more.rows if row.verdict == "certified"}
+    assert by == {"interval", "alpha_crown"}
+    assert all(row.bound > 0 for row in more.rows if row.verdict == "certified")
+
+
+def test_the_plans_try_linear_bounds_on_a_few_first_and_after_the_attacks():
+    for name in ("fast", "standard", "plus", "deep"):
+        stages = load_plan(name).stages
+        places = {s.spec.name: k for k, s in enumerate(stages) if s.kind == "certify"}
+        assert places["alpha_crown"] > places["interval"]
+        assert stages[places["alpha_crown"]].probe == 5
+        assert places["alpha_crown"] > max(k for k, s in enumerate(stages) if s.spec.name in ("apgd", "square"))
