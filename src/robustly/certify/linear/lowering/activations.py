@@ -1,0 +1,77 @@
+"""Activations, most of them sums of ReLUs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustly.certify.enclosures.pointwise import Refused
+from robustly.certify.enclosures.value import TINY, UNIT
+from robustly.certify.linear import maps
+from robustly.certify.linear.lowering.arithmetic import beside
+from robustly.certify.linear.lowering.building import Value
+from robustly.certify.linear.relu import RELU
+
+
+def relu(x: Value) -> Value:
+    """max(x, 0), exact."""
+    return x.building.nonlinear(RELU, x)
+
+
+def leaky_relu(x: Value, negative_slope: float | Tensor = 0.01) -> Value:
+    """x, or negative_slope x below zero: a x + (1 - a) max(x, 0)."""
+    x, slope = beside(x, negative_slope)
+    size = slope.abs()
+    return x.building.affine(
+        (x, relu(x)),
+        (maps.scaled(slope), maps.scaled(1 - slope)),
+        None,
+        lambda sizes: 4 * UNIT * size * sizes[0] + TINY,
+    )
+
+
+def prelu(x: Value, weight: Tensor) -> Value:
+    """Leaky ReLU with a slope a channel."""
+    return leaky_relu(x, weight.detach().reshape(1, -1, *(1,) * (len(x.row) - 1)) if weight.numel() > 1 else weight)
+
+
+def relu6(x: Value) -> Value:
+    """min(max(x, 0), 6)."""
+    return clamp(x, 0, 6)
+
+
+def hardtanh(x: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value:
+    """x clamped to [min_val, max_val]."""
+    return clamp(x, min_val, max_val)
+
+
+def clamp(x: Value, min: Any = None, max: Any = None) -> Value:
+    """x clamped to constants: low + max(x - low, 0), then the same from above; a unit of rounding for the constants."""
+    if any(isinstance(v, (Value, Tensor)) for v in (min, max)):
+        raise Refused("its bounds are not plain numbers")
+    if min is not None and max is not None and min > max:
+        raise Refused("its lower bound is above its upper one")
+    if min is not None:
+        x = _shifted(relu(_shifted(x, 1, -float(min))), 1, float(min))
+    if max is not None:
+        x = _shifted(relu(_shifted(x, -1, float(max))), -1, float(max))
+    return x
+
+
+def absolute(x: Value) -> Value:
+    """|x| = 2 max(x, 0) - x, exact."""
+    two, minus = torch.full((1,), 2.0), torch.full((1,), -1.0)
+    return x.building.affine((relu(x), x), (maps.scaled(two), maps.scaled(minus)))
+
+
+def _shifted(x: Value, sign: int, by: float) -> Value:
+    """sign * x + by, a step of a clamp: float32 chooses among x and constants, and rounds the constants alone."""
+    offset = torch.full((1, *(1,) * len(x.row)), by, dtype=torch.float64, device=x.building.device)
+    step = maps.same() if sign > 0 else maps.negative()
+    if not by:
+        return x.building.affine((x,), (step,))
+    return x.building.affine(
+        (x,), (step,), offset, lambda sizes: torch.zeros_like(sizes[0]) + 2 * UNIT * abs(by) + TINY
+    )
