@@ -15,8 +15,8 @@ from robustly.certify.trace import trace
 from robustly.certify.types import UnsupportedOperator
 
 
-def boxes(module: nn.Module) -> Bounder:
-    """Interval arithmetic through a module that maps (N, n) to (N, K).
+def boxes(module: nn.Module, inputs: int) -> Bounder:
+    """Interval arithmetic through a module that maps (N, inputs) to (N, K).
 
     Raises:
         UnsupportedOperator: when it is made or asked: no rule for an operation.

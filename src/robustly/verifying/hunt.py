@@ -14,7 +14,7 @@ from robustly.core.errors import Contradiction
 from robustly.verifying.network import Network
 from robustly.verifying.properties import Property
 from robustly.verifying.replay import Counterexample, replayed
-from robustly.verifying.search import Inside, descend, excess, starts
+from robustly.verifying.search import Inside, descend, diversified, excess, starts
 
 TRIES = 4
 """Points that are replayed after one step of a search; the others are likely the same point again."""
@@ -99,6 +99,8 @@ class Hunt:
             owner = owner.roll(-((self.rounds - 1) * count) % len(owner))[:count]
         owner = owner.repeat_interleave(each)
         begin = starts(self.inside, owner, self.rounds, corners=self.rounds % 3 == 0)
+        if self.rounds % 4 != 1:
+            begin = diversified(self.network.module, self.inside, owner, begin, self.rounds)
         descend(
             self.network.module, self.questions, self.inside, owner, begin, self.tried, self.over,
             steps=steps, size=(0.25, 0.1, 0.5)[self.rounds % 3], summed=self.rounds % 2 == 0,

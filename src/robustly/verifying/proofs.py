@@ -10,9 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from robustly.certify.boxes import boxes
+from robustly.certify.lines import lines
 from robustly.certify.questions import Bounder, Questions
 
 Over: TypeAlias = Callable[[], bool]
+Make: TypeAlias = Callable[[nn.Module, int], Bounder]
+"""Bounds of a network with so many inputs."""
+
 Complete: TypeAlias = Callable[[nn.Module, Questions, Over], Tensor]
 """A complete search of its own: which questions (Q,) it proves before the time is over."""
 
@@ -22,15 +26,15 @@ class Proofs:
     """bounds: named makers of bounds, cheapest first; each is tried once on what is open. splitting: the one that branch and bound
     on the inputs uses, and `inputs` the most inputs it is used for. complete: what is used for larger networks, by name."""
 
-    bounds: tuple[tuple[str, Callable[[nn.Module], Bounder]], ...]
-    splitting: tuple[str, Callable[[nn.Module], Bounder]]
+    bounds: tuple[tuple[str, Make], ...]
+    splitting: tuple[str, Make]
     inputs: int = 50
     complete: tuple[tuple[str, Complete], ...] = ()
 
 
 def standard() -> Proofs:
     """What `verify` uses."""
-    return Proofs(bounds=(("interval", boxes),), splitting=("interval", boxes))
+    return Proofs(bounds=(("interval", boxes), ("CROWN", lines)), splitting=("CROWN", lines))
 
 
 def in_parts(bound: Bounder, questions: Questions, size: int) -> tuple[Tensor, Tensor]:

@@ -79,6 +79,35 @@ def descend(
     return best, least
 
 
+def diversified(module: nn.Module, inside: Inside, owner: Tensor, start: Tensor, seed: int, steps: int = 10) -> Tensor:
+    """Points (M, n) float32 that lie far apart for the network: each start walks along a random direction of some layer.
+
+    Output-diversified initialisation (Tashiro et al. 2020, arXiv:2003.06878), here at a layer that the seed draws: the
+    outputs in every other round, else one on the way there.
+    """
+    layers = [m for m in module.modules() if not list(m.children())]
+    layer = module if seed % 2 == 0 or not layers else layers[(seed // 2) % len(layers)]
+    kept: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda m, args, out: kept.append(out))
+    try:
+        x, weights = start, None
+        for _ in range(steps):
+            kept.clear()
+            z = x.detach().requires_grad_()
+            with torch.enable_grad():
+                module(z)
+                value = kept[-1].flatten(1)
+                if weights is None:
+                    weights = keys.normal(keys.from_ids(seed, [f"way {i}" for i in range(len(x))]), value.shape[1:])
+                gradient = torch.autograd.grad((weights * value).sum(), z, allow_unused=True)[0]
+            if gradient is None:
+                return start
+            x = inside.point(x + 0.2 * (inside.upper[owner] - inside.lower[owner]) * gradient.sign(), owner)
+    finally:
+        hook.remove()
+    return x
+
+
 def starts(inside: Inside, owner: Tensor, seed: int, corners: bool = False) -> Tensor:
     """Random points (M, n) float32 of the boxes, or random corners of them; one a row, by its own key."""
     key = keys.from_ids(seed, [f"{i}:{q}" for i, q in enumerate(owner.tolist())])

@@ -108,7 +108,7 @@ def _bounded(hunt: Hunt, proofs: Proofs) -> tuple[tuple[str, ...], str]:
             break
         index = hunt.open.nonzero().squeeze(1)
         try:
-            best, least = in_parts(make(module), hunt.questions.take(index), 64)
+            best, least = in_parts(make(module, hunt.network.inputs), hunt.questions.take(index), 64)
         except UnsupportedOperator as error:
             why = str(error)
             continue
@@ -158,7 +158,7 @@ def _split(hunt: Hunt, proofs: Proofs, used: tuple[str, ...], notes: tuple[str, 
 
     name, make = proofs.splitting
     try:
-        found = split_inputs(hunt.questions.take(index), make(module), look, hunt.over)
+        found = split_inputs(hunt.questions.take(index), make(module, hunt.network.inputs), look, hunt.over)
     except UnsupportedOperator as error:
         return _hunted(hunt, str(error), notes)
     if found.end == "found":
