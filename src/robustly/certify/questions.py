@@ -36,12 +36,16 @@ class Questions:
 
 
 class Bounded(NamedTuple):
-    """least: float64 (N, R), at most rows @ y + offsets anywhere in the box, for the network as it runs in float32; -inf where
-    nothing is known. slopes: float64 (N, R, n), where known: the inputs' part in a linear lower bound of each row, used to
-    choose what to split, and where to look."""
+    """What is known of N questions' boxes.
+
+    least: float64 (N, R), at most rows @ y + offsets anywhere in the box, for the network as it runs in float32; -inf where
+        nothing is known. cost: (N, n) >= 0, where known: what the width of each input costs the best row's bound, used to choose
+        what to cut. corner: (N, n), where known: the point where a linear lower bound of that row is least, worth a look.
+    """
 
     least: Tensor
-    slopes: Tensor | None = None
+    cost: Tensor | None = None
+    corner: Tensor | None = None
 
 
 Bounder: TypeAlias = Callable[[Questions], Bounded]

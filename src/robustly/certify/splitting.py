@@ -8,12 +8,13 @@ asks for it also looks at points inside the boxes, which is where counterexample
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from robustly.certify.questions import Bounded, Bounder, Questions
+from robustly.certify.questions import Bounder, Questions
 from robustly.core.errors import UsageError
 
 Look: TypeAlias = Callable[[Tensor, Tensor], bool]
@@ -50,6 +51,68 @@ class _Pool(NamedTuple):
         return _Pool(*(t[index] for t in self))
 
 
+@dataclass
+class _Search:
+    """What is under way. near: the worst boxes; rest: the others, in the chunks they came in."""
+
+    questions: Questions
+    bound: Bounder
+    look: Look
+    near: _Pool
+    rest: list[_Pool]
+    stuck: Tensor
+    boxes: int = 0
+    lost: int = 0
+    worst: float = torch.inf
+
+    def add(self, owner: Tensor, lower: Tensor, upper: Tensor) -> bool:
+        """Bound new boxes, keep those that are open, and look into them: was a counterexample found?
+
+        A box is closed where any single row is out of reach.
+        """
+        self.boxes += len(owner)
+        found = self.bound(Questions(lower, upper, self.questions.rows[owner], self.questions.offsets[owner]))
+        score = found.least.amax(1)
+        side = upper - lower
+        cost = side if found.cost is None else torch.where(torch.isfinite(found.cost), found.cost, 0.0) + 1e-9 * side
+        open_ = (~(score > 0)).nonzero().squeeze(1)
+        if not len(open_):
+            return False
+        fresh = _Pool(owner, lower, upper, score, cost).take(open_)
+        self.rest.append(fresh)
+        points, owners = fresh.lower + (fresh.upper - fresh.lower) / 2, fresh.owner
+        if found.corner is not None:
+            points, owners = torch.cat((points, found.corner[open_])), owners.repeat(2)
+        return self.look(points, owners)
+
+    def worst_boxes(self, count: int) -> _Pool:
+        """Take out some of the worst boxes, those too narrow to cut left aside."""
+        if len(self.near.owner) < count and self.rest:
+            every = _joined([self.near, *self.rest])
+            order = every.score.argsort(stable=True)
+            self.near = every.take(order[: 16 * count])
+            self.rest = [every.take(order[16 * count :])] if len(order) > 16 * count else []
+        now, self.near = self.near.take(torch.arange(min(count, len(self.near.owner)))), _Pool(*(t[count:] for t in self.near))
+        root = (self.questions.upper - self.questions.lower)[now.owner]
+        able = ((now.upper - now.lower) > NARROW * root).any(1)
+        lost = now.take((~able).nonzero().squeeze(1))
+        self.lost += len(lost.owner)
+        self.stuck[lost.owner] = True
+        self.worst = min([self.worst, *lost.score.tolist()])
+        return now.take(able.nonzero().squeeze(1))
+
+    @property
+    def open(self) -> int:
+        """Boxes that may still be cut."""
+        return len(self.near.owner) + sum(len(part.owner) for part in self.rest)
+
+    def ended(self, end: Literal["proven", "found", "time", "stuck"]) -> Searched:
+        left = _joined([self.near, *self.rest])
+        proven = ~self.stuck
+        proven[left.owner] = False
+        return Searched(end, proven, self.boxes, self.lost + len(left.owner), min([self.worst, *left.score.sort().values[:1].tolist()]))
+
+
 def split_inputs(
     questions: Questions,
     bound: Bounder,
@@ -68,97 +131,37 @@ def split_inputs(
     """
     if batch < 2 or most < batch:
         raise UsageError(f"batch must be at least 2 and most at least as much, got {batch} and {most}.")
-    root = questions.upper - questions.lower
-    everything = torch.arange(len(questions))
-    pool, visited = _bounded(questions, bound, everything, questions.lower, questions.upper), len(questions)
-    stuck = 0
-    stuck_owners = torch.zeros(len(questions), dtype=torch.bool)
-    worst_stuck = torch.inf
-    if _looked(pool, look):
-        return _ended("found", questions, pool, stuck_owners, visited, stuck, worst_stuck)
-    while len(pool.owner):
+    none = torch.arange(0)
+    nothing = _Pool(none, questions.lower[:0], questions.lower[:0], questions.offsets[:0, 0], questions.lower[:0])
+    search = _Search(questions, bound, look, nothing, [], torch.zeros(len(questions), dtype=torch.bool))
+    for some in torch.arange(len(questions)).split(batch):
+        if search.add(some, questions.lower[some], questions.upper[some]):
+            return search.ended("found")
+    while search.open:
         if over():
-            return _ended("time", questions, pool, stuck_owners, visited, stuck, worst_stuck)
-        if len(pool.owner) > most:
-            return _ended("stuck", questions, pool, stuck_owners, visited, stuck, worst_stuck)
-        now, pool = _chosen(pool, batch // 2)
-        able = ((now.upper - now.lower) > NARROW * root[now.owner]).any(1)
-        if not bool(able.all()):
-            lost = now.take((~able).nonzero().squeeze(1))
-            stuck += len(lost.owner)
-            stuck_owners[lost.owner] = True
-            worst_stuck = min(worst_stuck, float(lost.score.min()))
-            now = now.take(able.nonzero().squeeze(1))
-            if not len(now.owner):
-                continue
-        owner, lower, upper = _halved(now, batch)
-        visited += len(owner)
-        fresh = _bounded(questions, bound, owner, lower, upper)
-        if len(fresh.owner) and _looked(fresh, look):
-            return _ended("found", questions, fresh, stuck_owners, visited, stuck, worst_stuck)
-        pool = _Pool(*(torch.cat(pair) for pair in zip(pool, fresh, strict=True)))
-    end = "stuck" if stuck else "proven"
-    return _ended(end, questions, pool, stuck_owners, visited, stuck, worst_stuck)
+            return search.ended("time")
+        if search.open > most:
+            return search.ended("stuck")
+        now = search.worst_boxes(batch // 2)
+        if len(now.owner) and search.add(*_halved(now, batch)):
+            return search.ended("found")
+    return search.ended("stuck" if search.lost else "proven")
 
 
-def _bounded(questions: Questions, bound: Bounder, owner: Tensor, lower: Tensor, upper: Tensor) -> _Pool:
-    """Those of these boxes that are still open, with their bounds. A box is closed where any single row is out of reach."""
-    found = bound(Questions(lower, upper, questions.rows[owner], questions.offsets[owner]))
-    score, best = found.least.max(1)
-    cost = _costs(found, best, upper - lower)
-    open_ = (~(score > 0)).nonzero().squeeze(1)
-    return _Pool(owner, lower, upper, score, cost).take(open_)
-
-
-def _costs(found: Bounded, best: Tensor, width: Tensor) -> Tensor:
-    """What the width of each input costs in the row that is nearest to being out of reach (N, n)."""
-    if found.slopes is None:
-        return width
-    slope = found.slopes.gather(1, best[:, None, None].expand(-1, 1, width.shape[1])).squeeze(1)
-    cost = slope.abs() * width
-    return torch.where(torch.isfinite(cost).all(1, keepdim=True), cost, width) + 1e-9 * width
-
-
-def _chosen(pool: _Pool, count: int) -> tuple[_Pool, _Pool]:
-    """The worst boxes, and the rest."""
-    if len(pool.owner) <= count:
-        return pool, pool.take(torch.arange(0))
-    order = pool.score.argsort(stable=True)
-    return pool.take(order[:count]), pool.take(order[count:])
+def _joined(pools: list[_Pool]) -> _Pool:
+    return _Pool(*(torch.cat(parts) for parts in zip(*pools, strict=True)))
 
 
 def _halved(now: _Pool, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     """Each box cut in half where it costs most; few boxes are cut along several inputs at once, so as to fill a batch."""
     owner, lower, upper = now.owner, now.lower, now.upper
-    cuts = max(1, min(3, int(batch / max(2 * len(owner), 1)).bit_length() - 1, lower.shape[1]))
+    cuts = max(1, min(3, (batch // (2 * len(owner))).bit_length(), lower.shape[1]))
     axes = now.cost.topk(cuts, dim=1).indices
     for k in range(cuts):
         axis = axes[:, k : k + 1]
         low, high = lower.gather(1, axis), upper.gather(1, axis)
         middle = low + (high - low) / 2
-        owner = torch.cat((owner, owner))
-        axes = torch.cat((axes, axes))
-        upper, lower = (
-            torch.cat((upper.scatter(1, axis, middle), upper)),
-            torch.cat((lower, lower.scatter(1, axis, middle))),
-        )
+        owner, axes = torch.cat((owner, owner)), torch.cat((axes, axes))
+        left, right = upper.scatter(1, axis, middle), lower.scatter(1, axis, middle)
+        lower, upper = torch.cat((lower, right)), torch.cat((left, upper))
     return owner, lower, upper
-
-
-def _looked(pool: _Pool, look: Look) -> bool:
-    return look(pool.lower + (pool.upper - pool.lower) / 2, pool.owner) if len(pool.owner) else False
-
-
-def _ended(
-    end: Literal["proven", "found", "time", "stuck"],
-    questions: Questions,
-    pool: _Pool,
-    stuck_owners: Tensor,
-    visited: int,
-    stuck: int,
-    worst: float,
-) -> Searched:
-    proven = ~stuck_owners
-    proven[pool.owner] = False
-    low = min([worst, *pool.score.tolist()[:1], float(pool.score.min()) if len(pool.score) else torch.inf])
-    return Searched(end, proven, visited, stuck + len(pool.owner), low)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustly.certify.boxes import boxes
-from robustly.certify.lines import lines
+from robustly.certify.lines import lines, sensitive_lines
 from robustly.certify.questions import Bounder, Questions
 
 Over: TypeAlias = Callable[[], bool]
@@ -34,7 +34,7 @@ class Proofs:
 
 def standard() -> Proofs:
     """What `verify` uses."""
-    return Proofs(bounds=(("interval", boxes), ("CROWN", lines)), splitting=("CROWN", lines))
+    return Proofs(bounds=(("interval", boxes), ("CROWN", lines)), splitting=("CROWN", sensitive_lines))
 
 
 def in_parts(bound: Bounder, questions: Questions, size: int) -> tuple[Tensor, Tensor]:

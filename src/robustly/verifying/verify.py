@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ RESERVE = 0.02
 
 
 def verify(
-    network: Network | Path | str, wanted: Property | Path | str, timeout: float = 60.0, proofs: Proofs | None = None
+    network: Network | Path | str, wanted: Property | Path | str, timeout: float = 60.0, proofs: Proofs | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Answer:
     """Does the network have the property: is there no input of its boxes whose outputs are unsafe?
 
@@ -34,6 +36,7 @@ def verify(
         wanted: a .vnnlib or .vnnlib.gz file, or what `read_vnnlib` made of one.
         timeout: seconds, reading included.
         proofs: what is tried; by default everything there is.
+        clock: seconds since some moment; `time.process_time` on a machine that is shared.
 
     Returns:
         "sat" with a counterexample that was replayed in onnxruntime to the letter, "unsat", or "unknown" with the reason.
@@ -44,13 +47,13 @@ def verify(
     """
     if not timeout > 0:
         raise UsageError(f"the timeout is a number of seconds above 0, got {timeout:g}.")
-    begin = time.monotonic()
+    begin = clock()
     net = network if isinstance(network, Network) else load_network(Path(network))
     task = wanted if isinstance(wanted, Property) else read_vnnlib(Path(wanted))
     refuse_others(net, task)
-    answer = _answered(net, task, begin + timeout * (1 - RESERVE), proofs or standard())
+    answer = _answered(net, task, begin + timeout * (1 - RESERVE), proofs or standard(), clock)
     return Answer(
-        answer.verdict, answer.counterexample, answer.why, time.monotonic() - begin, task.notes + answer.notes, answer.proven_by
+        answer.verdict, answer.counterexample, answer.why, clock() - begin, task.notes + answer.notes, answer.proven_by
     )
 
 
@@ -68,11 +71,11 @@ def refuse_others(net: Network, task: Property) -> None:
         )
 
 
-def _answered(net: Network, task: Property, end: float, proofs: Proofs) -> Answer:
+def _answered(net: Network, task: Property, end: float, proofs: Proofs, clock: Callable[[], float]) -> Answer:
     if not task.regions or not any(region.unsafe for region in task.regions):
         return Answer("unsat", why="vacuously: " + (task.notes[0] if task.notes else "no output is unsafe"))
     questions, low, high = questions_of(task)
-    hunt = Hunt(net, task, questions, Inside(low, high), end, torch.ones(len(questions), dtype=torch.bool))
+    hunt = Hunt(net, task, questions, Inside(low, high), end, clock, torch.ones(len(questions), dtype=torch.bool))
     missing = [(i, region) for region in task.regions if (i := without_floats(region)) is not None]
     notes: tuple[str, ...] = ()
     if missing:
@@ -89,8 +92,8 @@ def _answered(net: Network, task: Property, end: float, proofs: Proofs) -> Answe
     used, why = _bounded(hunt, proofs)
     if not bool(hunt.open.any()):
         return Answer("unsat", notes=notes, proven_by=used)
-    quick = time.monotonic() + 0.1 * (end - time.monotonic())
-    while time.monotonic() < quick and hunt.rounds < 8:
+    quick = clock() + 0.1 * (end - clock())
+    while clock() < quick and hunt.rounds < 8:
         if hunt.descend(128, 60):
             return Answer("sat", hunt.found, notes=notes)
     if net.inputs <= proofs.inputs:
