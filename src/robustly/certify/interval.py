@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.fx.node import Node, map_arg
 
+from robustly.certify.answers import collected, judged
 from robustly.certify.enclosures import affine, pointwise, pooling, shape
 from robustly.certify.enclosures.entry import enter
 from robustly.certify.enclosures.value import Interval
+from robustly.certify.networks import NoNetwork, network
 from robustly.certify.trace import Operation, trace
 from robustly.certify.types import Bound, Certifier, UnsupportedOperator, abstain
 from robustly.core.specs import spec
@@ -76,43 +78,25 @@ def interval() -> Certifier:
         if not len(goal):
             return abstain(goal, "")
         try:
-            operations = trace(_network(model))
+            operations = trace(network(model))
             with torch.no_grad():
                 value = enter(around)
                 if value is None:
                     return abstain(goal, f"no bounds for edits or other discrete sets ({type(around).__name__})")
                 lower = _lower(operations, value, goal, model.parts(around.x, len(goal)))
-        except _NoNetwork as error:
+        except NoNetwork as error:
             return abstain(goal, str(error))
         except UnsupportedOperator as error:
             return abstain(goal, f"interval bound: {error}")
-        return _judged(lower, goal.margin(model.ask_all(around.x)).double())
+        return judged("interval", lower, goal.margin(model.ask_all(around.x)).double())
 
     return certify
-
-
-class _NoNetwork(Exception):  # noqa: N818 - becomes a sentence in the bound
-    """Why there is no network to bound."""
-
-
-def _network(model: Model) -> torch.nn.Module:
-    module = model.module
-    if module is None:
-        raise _NoNetwork(f"no network to bound: {model.name} is not an nn.Module")
-    part = next((path or "the network" for path, m in module.named_modules() if m.training), None)
-    if part is not None:
-        raise _NoNetwork(f"{part} is in training mode; call .eval() first")
-    tensors = [*module.named_parameters(), *module.named_buffers()]
-    short = next(((n, t.dtype) for n, t in tensors if t.is_floating_point() and t.dtype.itemsize < 4), None)
-    if short is not None:
-        raise _NoNetwork(f"{short[0]} is {short[1]}; bounds are for float32 networks, so call .float() first")
-    return module
 
 
 def _lower(operations: tuple[Operation, ...], value: Interval, goal: Goal, split: list[slice]) -> Tensor:
     """Lower bounds on the goal's margin (B,), some rows at a time."""
     rows = [torch.arange(part.start, part.stop, device=goal.y.device) for part in split]
-    parts = [_collected(_margins(operations, value.take(i), goal.take(i)), goal) for i in rows]
+    parts = [collected(_margins(operations, value.take(i), goal.take(i)), goal) for i in rows]
     return torch.cat(parts)
 
 
@@ -183,36 +167,6 @@ def _check(shape: tuple[int, ...], goal: Goal, operation: Operation) -> None:
         if len(shape) == 2 and shape[1] >= 2:
             reason = f"it has {shape[1]} classes but a label is {int(label.max())}"
         raise UnsupportedOperator(operation.name, operation.where, reason)
-
-
-def _collected(differences: Tensor, goal: Goal) -> Tensor:
-    """The bound on the margin (B,): the least difference, or for a target the largest; rounded down to float32.
-
-    The model's own subtraction of two scores rounds once more, which can't change its sign. Rounding down takes away
-    the last bits of float64, which depend on the batch size.
-    """
-    lower = differences.amin(1) if goal.target is None else differences.amax(1)
-    lower = lower - 2.0**-22 * lower.abs()
-    lower = torch.where(torch.isnan(lower), -torch.inf, lower)
-    near = lower.float()
-    return torch.where(near.double() > lower, torch.nextafter(near, torch.full_like(near, -torch.inf)), near).double()
-
-
-def _judged(lower: Tensor, clean: Tensor) -> Bound:
-    """The bound held against the margins that the model answers at the clean inputs."""
-    wrong = (lower > 0) & ~(clean >= lower)
-    lower = torch.where(wrong, -torch.inf, lower)
-    why = []
-    for bound, off, margin in zip(lower.tolist(), wrong.tolist(), clean.tolist(), strict=True):
-        if off:
-            why.append(f"the network behind the model does not answer as the model does (clean margin {margin:.4g})")
-        elif bound > 0:
-            why.append(None)
-        elif bound == -torch.inf:
-            why.append("interval bound is unknown: values are not finite or may overflow float32")
-        else:
-            why.append(f"interval bound {bound:.4g} is not above 0")
-    return Bound(lower, tuple(why), 1)
 
 
 def _weight(weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

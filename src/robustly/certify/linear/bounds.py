@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ def bounds(
     anything in their range, found in any precision: every choice is sound.
     """
     lines = []
-    widest = max(int(torch.tensor(n.shape).prod()) for n in program.nodes)
+    widest = max(prod(n.shape) for n in program.nodes)
     some = max(1, ROOM // max(1, widest * len(specs)))
     planes = relax(program, enclosure, slopes)
     count = specs.weights.shape[1]

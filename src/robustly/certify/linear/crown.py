@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import inf, prod
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -11,8 +15,13 @@ from robustly.certify.linear.program import Nonlinear, Program
 from robustly.certify.linear.region import Region
 from robustly.certify.linear.rules import Box, Planes
 
-ROOM = 2**22
-"""Most numbers of one coefficient tensor in a backward pass (32 MiB in float64); more are cut into several passes."""
+ROOM = 2**18
+"""Most numbers of one coefficient tensor in a backward pass, so that a pass stays in the caches; more are cut into several."""
+
+
+Inner = Mapping[int, Slopes]
+"""For a node whose range is sought, the choice of planes on the way: (B, 2, N, *shape), for lower and upper bounds, N its
+numbers or 1 for all alike."""
 
 
 def crown(
@@ -20,28 +29,37 @@ def crown(
     region: Region,
     known: Enclosure | None = None,
     splits: Splits | None = None,
-    slopes: Slopes | None = None,
+    inner: Inner | None = None,
     skip: frozenset[int] = frozenset(),
+    limit: float = inf,
 ) -> Enclosure:
-    """Ranges by CROWN wherever a plane depends on them, float64.
+    """Ranges by CROWN wherever a plane depends on them, in the dtype of the region.
 
-    known: ranges that hold already, say of a larger region. splits: signs that hold as well. slopes: a choice of planes,
-    (B, 1, *shape). skip: nodes that are left at what interval arithmetic and `known` say.
+    known: ranges that hold already, say of a larger region. splits: signs that hold as well. inner: slopes other than
+    CROWN's own. skip: nodes that are left at what interval arithmetic and `known` say. limit: the most
+    operations for one row (`Program.work`); a node that would exceed it is left as well.
     """
     planes: dict[int, Planes] = {}
+    spent = region.low.new_zeros(len(region))
 
     def narrow(number: int, box: Box, sofar: Enclosure) -> Box:
         box = _cut(program, number, box, splits)
         if number in skip or (number in program.exact and not region.balls):
             return box
         wanted = _wanted(program, number, box, sofar)
-        if wanted is None or not wanted.any():
+        if wanted is None:
+            return box
+        cost = 2 * program.work[number] * wanted.sum(1)
+        wanted = wanted & (spent + cost <= limit)[:, None]
+        spent.add_(torch.where(spent + cost <= limit, cost, 0))
+        if not wanted.any():
             return box
         for one in program.ancestors[number]:
             node = program.nodes[one]
             if isinstance(node, Nonlinear) and one not in planes:
-                planes[one] = plane(node, one, sofar, None if slopes is None else slopes.get(one))
-        found = _narrowed(program, region, planes, sofar.rounding, number, box, wanted)
+                planes[one] = plane(node, one, sofar)
+        target = Target(number, wanted, {} if inner is None else inner.get(number, {}))
+        found = _narrowed(program, region, sofar, planes, target, box)
         return _cut(program, number, meet(box, found), splits)
 
     return enclose(program, region, narrow, known)
@@ -69,35 +87,64 @@ def _wanted(program: Program, number: int, box: Box, sofar: Enclosure) -> Tensor
     return found
 
 
+class Target(NamedTuple):
+    """A node whose range is sought: its number, bool (B, n) which of its numbers, and the slopes for it."""
+
+    number: int
+    wanted: Tensor
+    slopes: Slopes
+
+
 def _narrowed(
+    program: Program, region: Region, sofar: Enclosure, planes: Mapping[int, Planes], target: Target, box: Box
+) -> Box:
+    """Backward bounds of what is wanted, from both sides; the box elsewhere."""
+    widest = max(prod(program.nodes[i].shape) for i in program.ancestors[target.number])
+    rows = len(target.wanted)
+    several = max(1, min(rows, ROOM // (2 * widest)))
+    parts = []
+    for some in torch.arange(rows, device=target.wanted.device).split(several):
+        around = (region.take(some), sofar.take(some), {k: p.take(some) for k, p in planes.items()})
+        own = Target(target.number, target.wanted[some], {k: v[some] for k, v in target.slopes.items()})
+        at_once = max(1, ROOM // (2 * widest * len(some)))
+        parts.append(_of_rows(program, *around, own, box.take(some), at_once))
+    return Box(torch.cat([b.low for b in parts]), torch.cat([b.high for b in parts]))
+
+
+def _of_rows(
     program: Program,
     region: Region,
-    planes: dict[int, Planes],
-    rounding: dict[int, Tensor],
-    number: int,
+    sofar: Enclosure,
+    planes: Mapping[int, Planes],
+    target: Target,
     box: Box,
-    wanted: Tensor,
+    at_once: int,
 ) -> Box:
-    """Backward bounds of the wanted elements, from both sides; the box elsewhere."""
-    low, high = box.low.flatten(1).clone(), box.high.flatten(1).clone()
-    widest = max(int(torch.tensor(program.nodes[i].shape).prod()) for i in program.ancestors[number])
-    rows, count = wanted.shape
-    several = max(1, min(rows, ROOM // (2 * widest)))
-    for begun in range(0, rows, several):
-        some = torch.arange(begun, min(begun + several, rows), device=wanted.device)
-        mask = wanted[some]
-        most = int(mask.sum(1).amax())
-        order = mask.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
-        part, around = {k: p.take(some) for k, p in planes.items()}, region.take(some)
-        paid = {k: r[some] for k, r in rounding.items()}
-        for first in range(0, most, step := max(1, ROOM // (2 * widest * len(some)))):
-            index = order[:, first : first + step]
-            unit = low.new_zeros(len(some), index.shape[1], count).scatter_(2, index.unsqueeze(2), 1.0)
-            slope = torch.cat((unit, -unit), 1).unflatten(2, program.nodes[number].shape)
-            line = backward(program, part, paid, slope, slope.new_zeros(slope.shape[:2]), number)
-            below, above = line.least(around).chunk(2, 1)
-            chosen = mask.gather(1, index)
-            rest = (low[some].gather(1, index), high[some].gather(1, index))
-            low[some[:, None], index] = torch.where(chosen, below, rest[0])
-            high[some[:, None], index] = torch.where(chosen, -above, rest[1])
+    """The same for rows that are done together, `at_once` numbers of each at a time."""
+    low, high = box.low.flatten(1), box.high.flatten(1)
+    most = int(target.wanted.sum(1).amax())
+    order = target.wanted.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    for index in order.split(at_once, 1):
+        unit = low.new_zeros(*index.shape, low.shape[1]).scatter_(2, index.unsqueeze(2), 1.0)
+        slope = torch.cat((unit, -unit), 1).unflatten(2, program.nodes[target.number].shape)
+        chosen = dict(planes)
+        for number, choice in target.slopes.items():
+            node = program.nodes[number]
+            assert isinstance(node, Nonlinear)
+            chosen[number] = plane(node, number, sofar, _of_these(choice, index))
+        line = backward(program, chosen, sofar.rounding, slope, slope.new_zeros(slope.shape[:2]), target.number)
+        below, above = line.least(region).chunk(2, 1)
+        real = target.wanted.gather(1, index)  # the rest fills up rows with fewer of them
+        low = low.scatter(1, index, torch.where(real, below, low.gather(1, index)))
+        high = high.scatter(1, index, torch.where(real, -above, high.gather(1, index)))
     return Box(low.view_as(box.low), high.view_as(box.high))
+
+
+def _of_these(choice: Tensor, index: Tensor) -> Tensor:
+    """The slopes (b, 2 k, *shape) of numbers `index` (b, k), first for their lower bounds, then for the upper ones."""
+    if choice.shape[2] == 1:
+        some = choice.expand(-1, -1, index.shape[1], *choice.shape[3:])
+    else:
+        row = torch.arange(len(index), device=index.device)[:, None]
+        some = torch.stack((choice[:, 0][row, index], choice[:, 1][row, index]), 1)
+    return some.flatten(1, 2)

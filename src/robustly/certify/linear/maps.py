@@ -50,6 +50,7 @@ def dense(weight: Tensor) -> Map:
         lambda v: F.linear(v, kept.like(v)),
         lambda v: torch.matmul(v, kept.like(v)),
         lambda v: F.linear(v, size.like(v)),
+        terms=weight.shape[1],
     )
 
 
@@ -67,6 +68,7 @@ def convolution(weight: Tensor, shape: Shape, settings: dict[str, Any]) -> Map:
         lambda v: run(v, kept.like(v), None, stride, padding, dilation, groups),
         lambda v: back(v, kept.like(v), None, stride, padding, left, groups, dilation),
         lambda v: run(v, size.like(v), None, stride, padding, dilation, groups),
+        terms=weight[0].numel(),
     )
 
 
@@ -82,6 +84,7 @@ def transposed_convolution(weight: Tensor, settings: dict[str, Any]) -> Map:
         lambda v: run(v, kept.like(v), None, stride, padding, more, groups, dilation),
         lambda v: back(v, kept.like(v), None, stride, padding, dilation, groups),
         lambda v: run(v, size.like(v), None, stride, padding, more, groups, dilation),
+        terms=weight[:, 0].numel(),
     )
 
 

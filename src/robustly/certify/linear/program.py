@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import TypeAlias
 
 import torch
@@ -29,6 +30,8 @@ class Map:
     backward: Callable[[Tensor], Tensor]
     size: Callable[[Tensor], Tensor]
     moves: bool = False
+    terms: int = 1
+    """Products that one result is the sum of."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ class Nonlinear:
     rounding: Rounding | None = None
 
 
+ELEMENTWISE = 10
+"""What a number costs besides its products: sums over offsets and roundings, choices between planes."""
+
 Node: TypeAlias = Input | Affine | Nonlinear
 
 
@@ -93,6 +99,15 @@ class Program:
     def bounded(self) -> tuple[int, ...]:
         """The sources of nonlinear nodes, whose ranges decide how tight the bounds are."""
         return tuple(sorted({s for n in self.nodes if isinstance(n, Nonlinear) for s in n.sources}))
+
+    @cached_property
+    def work(self) -> tuple[int, ...]:
+        """For each node the operations, roughly, that one bound on one of its numbers takes."""
+        own = []
+        for node in self.nodes:
+            terms = sum(m.terms for m in node.maps) if isinstance(node, Affine) else 1
+            own.append(prod(node.shape) * (terms + ELEMENTWISE))
+        return tuple(sum(own[a] for a in found) for found in self.ancestors)
 
     @cached_property
     def exact(self) -> frozenset[int]:

@@ -1,0 +1,99 @@
+"""CROWN and its neighbours as certifiers: backward linear bounds, from the cheapest to the tightest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import torch
+from torch import Tensor
+
+from robustly.certify.linear.bounds import Specs, bounds
+from robustly.certify.linear.certifying import certifier
+from robustly.certify.linear.crown import crown as ranges
+from robustly.certify.linear.enclosure import enclose
+from robustly.certify.linear.program import Program
+from robustly.certify.linear.region import Region
+from robustly.certify.linear.slopes import optimise
+from robustly.certify.types import Certifier
+from robustly.core.errors import UsageError
+from robustly.core.specs import spec
+
+LIMIT = 4e9
+"""Operations for the hidden ranges of one example, about a second on one core."""
+
+
+SAVED = 2**24
+"""Most numbers of coefficients that the search for slopes keeps at a time."""
+
+
+@spec("certifier", paper="Zhang et al. 2020, arXiv:1906.06316")
+def crown_ibp(limit: float = LIMIT) -> Certifier:
+    """Backward linear bounds of the margins, hidden ranges by interval arithmetic: the cost of some forward passes a class.
+
+    For every network that `crown` takes; tight for networks that were trained with interval or CROWN-IBP bounds. A network
+    that takes more than `limit` operations an example is left unknown.
+
+    Raises:
+        UsageError: a limit that is not above zero.
+    """
+    return certifier("crown_ibp", [_by_intervals], _checked(limit))
+
+
+@spec("certifier", paper="Zhang et al. 2018, arXiv:1811.00866")
+def crown(limit: float = LIMIT) -> Certifier:
+    """Backward linear bounds (CROWN) of the margins and of every hidden range that interval arithmetic leaves undecided.
+
+    Covers linear, convolution (also transposed), batch norm, pooling, residual, concatenated and reshaped layers, ReLU and
+    other activations; anything else is named. Costs up to `limit` operations an example for hidden ranges; layers beyond it
+    keep interval ranges, which is looser and still sound. Holds for the model as it runs in float32, as `interval` does.
+
+    Raises:
+        UsageError: a limit that is not above zero.
+    """
+
+    def stage(program: Program, region: Region, specs: Specs) -> Tensor:
+        return bounds(program, region, ranges(program, region, limit=limit), specs)[0]
+
+    return certifier("crown", [_by_intervals, stage], _checked(limit))
+
+
+@spec("certifier", paper="Xu et al. 2021, arXiv:2011.13824")
+def alpha_crown(steps: int = 20, limit: float = LIMIT) -> Certifier:
+    """CROWN, then slopes of its lower lines found by `steps` of gradient ascent for each margin that it leaves open.
+
+    Never looser than `crown`, whose hidden ranges it keeps; costs about three final backward passes a step more.
+
+    Raises:
+        UsageError: steps < 1, a limit that is not above zero.
+    """
+    if steps < 1:
+        raise UsageError(f"steps must be at least 1, got {steps}.")
+
+    def stage(program: Program, region: Region, specs: Specs) -> Tensor:
+        enclosure = ranges(program, region, limit=limit)
+        lower = bounds(program, region, enclosure, specs)[0]
+        left = (lower <= 0).any(1).nonzero().squeeze(1)
+        numbers = sum(prod(node.shape) for node in program.nodes) * specs.weights.shape[1]
+        for rows in left.split(max(1, SAVED // numbers)):
+            tuned = optimise(program, region.take(rows), enclosure.take(rows), specs.take(rows), steps)
+            lower = lower.index_copy(0, rows, torch.maximum(lower[rows], tuned.lower))
+        return lower
+
+    return certifier("alpha_crown", [_by_intervals, stage], _checked(limit))
+
+
+def _by_intervals(program: Program, region: Region, specs: Specs) -> Tensor:
+    return bounds(program, region, enclose(program, region), specs)[0]
+
+
+def _checked(limit: float) -> Callable[[Program], str | None]:
+    """What refuses a program of which the margins alone take more than `limit`."""
+    if not limit > 0:
+        raise UsageError(f"limit is a number of operations above zero, such as {LIMIT:g}, got {limit}.")
+
+    def refusal(program: Program) -> str | None:
+        count = program.work[-1] * (program.nodes[-1].shape[0] - 1)
+        return None if count <= limit else f"it would take {count:.2g} operations an example, more than limit={limit:g}"
+
+    return refusal
