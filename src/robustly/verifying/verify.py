@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robustly.certify.splitting import split_inputs
+from robustly.certify.splitting import Look
 from robustly.certify.types import UnsupportedOperator
 from robustly.core.errors import Contradiction, UsageError
 from robustly.verifying.answers import Answer
@@ -96,9 +96,7 @@ def _answered(net: Network, task: Property, end: float, proofs: Proofs, clock: C
     while clock() < quick and hunt.rounds < 8:
         if hunt.descend(128, 60):
             return Answer("sat", hunt.found, notes=notes)
-    if net.inputs <= proofs.inputs:
-        return _split(hunt, proofs, used, notes)
-    return _completed(hunt, proofs, used, why, notes)
+    return _searched(hunt, proofs, used, why, notes)
 
 
 def _bounded(hunt: Hunt, proofs: Proofs) -> tuple[tuple[str, ...], str]:
@@ -144,10 +142,33 @@ def _held_against_the_network(hunt: Hunt, index: torch.Tensor, least: torch.Tens
         raise Contradiction(f"{hunt.network.name}: the {name} bound is above what the network answers. Please report it.")
 
 
-def _split(hunt: Hunt, proofs: Proofs, used: tuple[str, ...], notes: tuple[str, ...]) -> Answer:
+def _searched(hunt: Hunt, proofs: Proofs, used: tuple[str, ...], why: str, notes: tuple[str, ...]) -> Answer:
+    """The complete searches, each in its share of the time, then the rest of the time on looking alone."""
     module = hunt.network.module
     assert module is not None
-    index = hunt.open.nonzero().squeeze(1)
+    for way in proofs.complete:
+        if hunt.network.inputs > way.inputs or hunt.over():
+            continue
+        index = hunt.open.nonzero().squeeze(1)
+        end = hunt.clock() + way.share * (hunt.end - hunt.clock())
+        try:
+            found = way.search(module, hunt.questions.take(index), _looking(hunt, index), lambda end=end: hunt.clock() >= end)
+        except UnsupportedOperator as error:
+            why = str(error)
+            continue
+        if found.end == "found":
+            return Answer("sat", hunt.found, notes=notes)
+        hunt.open[index] = ~found.proven
+        used += (f"{way.name}, {found.boxes} boxes",)
+        if not bool(hunt.open.any()):
+            return Answer("unsat", notes=notes, proven_by=used)
+        reason = "the margin is within rounding, or memory is full" if found.end == "stuck" else "out of time"
+        why = f"{reason}: {found.open} of {found.boxes} boxes of {way.name} are open, the worst bound is {found.worst:.4g}"
+    return _hunted(hunt, why, notes)
+
+
+def _looking(hunt: Hunt, index: torch.Tensor) -> Look:
+    """Looks at all points that a search of the questions `index` shows, and walks on from some of them now and then."""
     looks = 0
 
     def look(points: torch.Tensor, owner: torch.Tensor) -> bool:
@@ -159,36 +180,7 @@ def _split(hunt: Hunt, proofs: Proofs, used: tuple[str, ...], notes: tuple[str, 
             return True
         return looks % 8 == 0 and hunt.walk_from(points[free][:32], mine[free][:32], 10)
 
-    name, make = proofs.splitting
-    try:
-        found = split_inputs(hunt.questions.take(index), make(module, hunt.network.inputs), look, hunt.over)
-    except UnsupportedOperator as error:
-        return _hunted(hunt, str(error), notes)
-    if found.end == "found":
-        return Answer("sat", hunt.found, notes=notes)
-    if found.end == "proven":
-        return Answer("unsat", notes=notes, proven_by=(*used, f"{found.boxes} boxes by {name}"))
-    told = f"{found.open} of {found.boxes} boxes are open, worst {name} bound {found.worst:.4g}"
-    if found.end == "stuck":
-        return Answer("unknown", why=f"the margin is within rounding or too many boxes are needed: {told}", notes=notes)
-    return Answer("unknown", why=f"out of time: {told}", notes=notes)
-
-
-def _completed(hunt: Hunt, proofs: Proofs, used: tuple[str, ...], why: str, notes: tuple[str, ...]) -> Answer:
-    module = hunt.network.module
-    assert module is not None
-    for name, complete in proofs.complete:
-        index = hunt.open.nonzero().squeeze(1)
-        try:
-            proven = complete(module, hunt.questions.take(index), hunt.over)
-        except UnsupportedOperator as error:
-            why = str(error)
-            continue
-        hunt.open[index] = ~proven
-        used += (name,)
-        if not bool(hunt.open.any()):
-            return Answer("unsat", notes=notes, proven_by=used)
-    return _hunted(hunt, why, notes)
+    return look
 
 
 def _hunted(hunt: Hunt, why: str, notes: tuple[str, ...]) -> Answer:
