@@ -24,6 +24,7 @@ TITLES = {
     "blackbox": "Query attacks beside the peers",
     "stateful": "Query attacks against stateful detectors",
     "endpoint": "The client of a deployed model",
+    "certify": "Verdicts on properties whose truth is known",
     "minnorm": "Least distances at half the peers' passes",
 }
 HEAD = """# Benchmarks
