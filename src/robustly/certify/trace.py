@@ -47,6 +47,27 @@ _FUNCTIONS: dict[Any, str] = {
     **dict.fromkeys((F.max_pool2d, torch.max_pool2d), "max_pool2d"),
     **dict.fromkeys((F.conv2d, torch.conv2d), "conv2d"),
     **dict.fromkeys((torch.cat, torch.concat), "cat"),
+    **dict.fromkeys((F.conv1d, torch.conv1d), "conv1d"),
+    **dict.fromkeys((F.conv_transpose1d, torch.conv_transpose1d), "conv_transpose1d"),
+    **dict.fromkeys((F.conv_transpose2d, torch.conv_transpose2d), "conv_transpose2d"),
+    **dict.fromkeys((F.max_pool1d, torch.max_pool1d), "max_pool1d"),
+    **dict.fromkeys((F.softmax, torch.softmax), "softmax"),
+    **dict.fromkeys((F.prelu, torch.prelu), "prelu"),
+    **dict.fromkeys((torch.abs, operator.abs), "abs"),
+    **dict.fromkeys((torch.pow, operator.pow), "pow"),
+    **dict.fromkeys((F.avg_pool1d, torch.avg_pool1d), "avg_pool1d"),
+    **dict.fromkeys((F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d), "adaptive_avg_pool1d"),
+    torch.bmm: "matmul",
+    torch.maximum: "maximum",
+    torch.amax: "amax",
+    torch.exp: "exp",
+    torch.sqrt: "sqrt",
+    torch.square: "square",
+    torch.stack: "stack",
+    torch.chunk: "chunk",
+    torch.split: "split",
+    F.softplus: "softplus",
+    F.elu: "elu",
     F.relu6: "relu6",
     F.hardtanh: "hardtanh",
     F.gelu: "gelu",
@@ -72,17 +93,24 @@ _FUNCTIONS: dict[Any, str] = {
 _METHODS = {
     **{m: m for m in ("add", "sub", "mul", "div", "neg", "matmul", "relu", "sigmoid", "tanh", "clamp", "flatten")},
     **{m: m for m in ("reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "mean", "sum", "size", "dim")},
-    **{m: m for m in ("contiguous", "expand", "t")},
+    **{m: m for m in ("contiguous", "expand", "t", "softmax", "abs", "pow", "exp", "sqrt", "square")},
+    **{m: m for m in ("maximum", "amax", "chunk", "split")},
+    "bmm": "matmul",
     "clip": "clamp",
     "mm": "matmul",
 }
 
 _IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, F.relu_, torch.relu_, F.leaky_relu_}
 _ALIASES = {"reshape", "view", "flatten", "permute", "transpose", "squeeze", "unsqueeze", "getitem", "contiguous"}
-_ALIASES |= {"dropout", "identity", "expand", "t"}
+_ALIASES |= {"dropout", "identity", "expand", "t", "chunk", "split"}
 
 
-def _conv(m: nn.Conv2d) -> dict[str, Any]:
+def _conv_transpose(m: nn.ConvTranspose1d | nn.ConvTranspose2d) -> dict[str, Any]:
+    names = ("weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+    return {k: getattr(m, k) for k in names}
+
+
+def _conv(m: nn.Conv1d | nn.Conv2d) -> dict[str, Any]:
     if m.padding_mode != "zeros":
         raise ValueError(f"padding_mode={m.padding_mode}")
     return {k: getattr(m, k) for k in ("weight", "bias", "stride", "padding", "dilation", "groups")}
@@ -98,7 +126,10 @@ def _fields(*names: str) -> Callable[[Any], dict[str, Any]]:
 
 _LAYERS: dict[type[nn.Module], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     nn.Linear: ("linear", _fields("weight", "bias")),
+    nn.Conv1d: ("conv1d", _conv),
     nn.Conv2d: ("conv2d", _conv),
+    nn.ConvTranspose1d: ("conv_transpose1d", _conv_transpose),
+    nn.ConvTranspose2d: ("conv_transpose2d", _conv_transpose),
     nn.BatchNorm1d: ("batch_norm", _batch_norm),
     nn.BatchNorm2d: ("batch_norm", _batch_norm),
     nn.ReLU: ("relu", _fields()),
@@ -118,6 +149,16 @@ _LAYERS: dict[type[nn.Module], tuple[str, Callable[[Any], dict[str, Any]]]] = {
         _fields("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
     ),
     nn.AdaptiveAvgPool2d: ("adaptive_avg_pool2d", _fields("output_size")),
+    nn.MaxPool1d: (
+        "max_pool1d",
+        _fields("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
+    ),
+    nn.AvgPool1d: ("avg_pool1d", _fields("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")),
+    nn.AdaptiveAvgPool1d: ("adaptive_avg_pool1d", _fields("output_size")),
+    nn.PReLU: ("prelu", _fields("weight")),
+    nn.Softmax: ("softmax", _fields("dim")),
+    nn.Softplus: ("softplus", _fields("beta", "threshold")),
+    nn.ELU: ("elu", _fields("alpha")),
     nn.Flatten: ("flatten", _fields("start_dim", "end_dim")),
     nn.Dropout: ("dropout", _fields("p", "training")),
     nn.Dropout2d: ("dropout", _fields("p", "training")),

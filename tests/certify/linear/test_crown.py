@@ -1,5 +1,7 @@
 """CROWN against the textbook, and as arithmetic of its own."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from robustly.certify.linear.region import Region
 def network(widths, seed):
     generator = torch.Generator().manual_seed(seed)
     layers = []
-    for n, m in zip(widths, widths[1:], strict=False):
+    for n, m in pairwise(widths):
         layer = nn.Linear(n, m)
         layer.weight.data = torch.randn(m, n, generator=generator) / n**0.5
         layer.bias.data = torch.randn(m, generator=generator) / 2

@@ -43,7 +43,7 @@ def crown(
     spent = region.low.new_zeros(len(region))
 
     def narrow(number: int, box: Box, sofar: Enclosure) -> Box:
-        box = _cut(program, number, box, splits)
+        box = cut(program, number, box, splits)
         if number in skip or (number in program.exact and not region.balls):
             return box
         wanted = _wanted(program, number, box, sofar)
@@ -60,12 +60,12 @@ def crown(
                 planes[one] = plane(node, one, sofar)
         target = Target(number, wanted, {} if inner is None else inner.get(number, {}))
         found = _narrowed(program, region, sofar, planes, target, box)
-        return _cut(program, number, meet(box, found), splits)
+        return cut(program, number, meet(box, found), splits)
 
     return enclose(program, region, narrow, known)
 
 
-def _cut(program: Program, number: int, box: Box, splits: Splits | None) -> Box:
+def cut(program: Program, number: int, box: Box, splits: Splits | None) -> Box:
     """The range on one side of the kinks that are split."""
     low, high = box
     for node, sign in (splits or {}).items():

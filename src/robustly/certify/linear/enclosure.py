@@ -20,6 +20,9 @@ from robustly.certify.linear.program import Affine, Input, Node, Nonlinear, Prog
 from robustly.certify.linear.region import Region
 from robustly.certify.linear.rules import FINE, Box
 
+BEYOND = 1e150
+"""Numbers that float64 holds with room for a product."""
+
 Splits = dict[int, Tensor]
 """For nodes of `Program.switches`, int8 (B, *shape): 1 where the source of the kink is >= 0, -1 where it is <= 0, else 0."""
 
@@ -121,5 +124,6 @@ def _range(node: Node, sources: list[Box], rounding: Tensor) -> Box:
         assert isinstance(node, Nonlinear)
         low, high = node.rule.range(sources)
         low, high = low - rounding, high + rounding
-    fine = (low > -LARGE) & (high < LARGE)
+    large = LARGE if node.rounding is not None else BEYOND  # float32 computes the steps of no decomposition
+    fine = (low > -large) & (high < large)
     return Box(torch.where(fine, low, torch.nan), torch.where(fine, high, torch.nan))

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from robustly.certify.enclosures.pointwise import Refused
 from robustly.certify.enclosures.value import TINY, UNIT
-from robustly.certify.linear import maps
+from robustly.certify.linear import curves, maps, smooth
 from robustly.certify.linear.lowering.arithmetic import beside
-from robustly.certify.linear.lowering.building import Value
+from robustly.certify.linear.lowering.building import Value, units
 from robustly.certify.linear.relu import RELU
 
 
@@ -75,3 +75,63 @@ def _shifted(x: Value, sign: int, by: float) -> Value:
     return x.building.affine(
         (x,), (step,), offset, lambda sizes: torch.zeros_like(sizes[0]) + 2 * UNIT * abs(by) + TINY
     )
+
+
+def sigmoid(x: Value) -> Value:
+    """1 / (1 + exp(-x)); sixteen units of the largest result cover the vectorised float32 versions."""
+    return x.building.nonlinear(_SIGMOID, x, rounding=lambda sizes: torch.full_like(sizes[0], 16 * UNIT))
+
+
+def tanh(x: Value) -> Value:
+    """The hyperbolic tangent."""
+    return x.building.nonlinear(_TANH, x, rounding=lambda sizes: 16 * UNIT * sizes[0].clamp_max(1) + TINY)
+
+
+def gelu(x: Value, approximate: str = "none") -> Value:
+    """x Phi(x), or its approximation by tanh; 1 + erf(x) cancels, so the error is relative to x and not to the result."""
+    return x.building.nonlinear(_GELU if approximate == "none" else _QUICK_GELU, x, rounding=units(16))
+
+
+def silu(x: Value) -> Value:
+    """x sigmoid(x)."""
+    return x.building.nonlinear(_SILU, x, rounding=units(16))
+
+
+def softplus(x: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
+    """log(1 + exp(x)), which float32 takes for x beyond the threshold."""
+    if beta != 1 or threshold < 16:
+        raise Refused(f"beta={beta}, threshold={threshold}")
+    return x.building.nonlinear(_SOFTPLUS, x, rounding=units(16, 8.0))
+
+
+def elu(x: Value, alpha: float = 1.0) -> Value:
+    """x, or exp(x) - 1 below zero."""
+    if alpha != 1:
+        raise Refused(f"alpha={alpha}")
+    return x.building.nonlinear(_ELU, x, rounding=units(16))
+
+
+def exp(x: Value) -> Value:
+    """The exponential function."""
+    return x.building.nonlinear(_EXP, x, rounding=lambda sizes: 16 * UNIT * sizes[0].exp() + TINY)
+
+
+def sqrt(x: Value) -> Value:
+    """The square root of what stays above zero."""
+    return x.building.nonlinear(_ROOT, x, rounding=lambda sizes: 4 * UNIT * sizes[0].sqrt() + TINY)
+
+
+_SIGMOID, _TANH, _GELU, _QUICK_GELU, _SILU, _SOFTPLUS, _ELU, _EXP, _ROOT = (
+    smooth.rule(c)
+    for c in (
+        curves.SIGMOID,
+        curves.TANH,
+        curves.GELU,
+        curves.QUICK_GELU,
+        curves.SILU,
+        curves.SOFTPLUS,
+        curves.ELU,
+        curves.EXP,
+        curves.ROOT,
+    )
+)

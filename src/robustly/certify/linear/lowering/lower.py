@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx.node import Node, map_arg
 
 from robustly.certify.enclosures.pointwise import Refused
-from robustly.certify.linear.lowering import activations, arithmetic, layers, pooling, shapes
+from robustly.certify.linear.lowering import activations, arithmetic, layers, pooling, products, shapes
 from robustly.certify.linear.lowering.building import Building, Value
 from robustly.certify.linear.program import Program
 from robustly.certify.trace import Operation, trace
@@ -24,11 +24,14 @@ def _rules(room: ModuleType, names: str) -> dict[str, Callable[..., Any]]:
 
 
 RULES: dict[str, Callable[..., Any]] = {
-    **_rules(arithmetic, "add sub mul div neg"),
+    **_rules(arithmetic, "add sub neg"),
+    **_rules(products, "mul div matmul softmax"),
+    "pow": products.power,
+    "square": products.square,
     **_rules(layers, "linear batch_norm"),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), layers.conv),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), layers.conv_transpose),
-    **_rules(activations, "relu leaky_relu prelu relu6 hardtanh clamp"),
+    **_rules(activations, "relu leaky_relu prelu relu6 hardtanh clamp sigmoid tanh gelu silu softplus elu exp sqrt"),
     "abs": activations.absolute,
     **dict.fromkeys(("max_pool1d", "max_pool2d"), pooling.max_pool),
     "avg_pool1d": pooling.avg_pool(1),
