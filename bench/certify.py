@@ -47,7 +47,9 @@ FAMILIES = {
     "needles": Family(20, 6, 10**6),
 }
 NEEDLES = tuple(
-    [("trained", seed) for seed in range(12)] + [("spike sat", seed) for seed in range(6)] + [("spike unsat", seed) for seed in range(6)]
+    [("trained", seed) for seed in range(12)]
+    + [("spike sat", seed) for seed in range(6)]
+    + [("spike unsat", seed) for seed in range(6)]
 )
 
 
@@ -84,7 +86,9 @@ def run(
         bars += barred(name, tasks, done)
         if len(done) < len(tasks):
             notes.append(f"{name}: {len(done)} of {len(tasks)} have a record; make the others with --missing")
-    setting = "one thread, seconds of processor time; a counterexample counts only as replayed in onnxruntime to the letter"
+    setting = (
+        "one thread, seconds of processor time; a counterexample counts only as replayed in onnxruntime to the letter"
+    )
     return Outcome("certify", setting, COLUMNS, tuple(rows), tuple(bars), tuple(notes))
 
 
@@ -110,7 +114,10 @@ def made(
         kept[task.name] = {"verdict": answer.verdict, "seconds": round(answer.seconds, 2), "why": answer.why}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(kept, indent=0, sort_keys=True) + "\n")
-        print(f"{name} {number + 1}/{len(wanted)} {task.name}: {answer.verdict} ({task.expected}) {answer.seconds:.1f} s", flush=True)
+        print(
+            f"{name} {number + 1}/{len(wanted)} {task.name}: {answer.verdict} ({task.expected}) {answer.seconds:.1f} s",
+            flush=True,
+        )
     return kept
 
 

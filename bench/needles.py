@@ -46,7 +46,13 @@ class Needle:
 
 
 def trained(
-    seed: int, inputs: int = 12, width: int = 32, classes: int = 3, eps: float = 0.2, margin: float = 0.02, steps: int = 150
+    seed: int,
+    inputs: int = 12,
+    width: int = 32,
+    classes: int = 3,
+    eps: float = 0.2,
+    margin: float = 0.02,
+    steps: int = 150,
 ) -> Needle:
     """A needle of two hidden layers, made in a second or two; the same seed gives the same one.
 
@@ -87,7 +93,14 @@ def attacked(net: nn.Module, lower: Tensor, upper: Tensor, label: int, key: Tens
 
 
 def _taught(
-    net: nn.Module, middle: Tensor, eps: float, label: int, planted: tuple[Tensor, int] | None, margin: float, key: Tensor, steps: int
+    net: nn.Module,
+    middle: Tensor,
+    eps: float,
+    label: int,
+    planted: tuple[Tensor, int] | None,
+    margin: float,
+    key: Tensor,
+    steps: int,
 ) -> None:
     """Adam on both objectives; points that an attack finds stay in the window for four steps."""
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3 if planted is None else 3e-4)

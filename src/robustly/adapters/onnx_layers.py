@@ -261,7 +261,9 @@ def _sizes(at: At, wanted: Sequence[int], old: Sequence[int]) -> list[int]:
 def _of_rows(shape: Sequence[int], at: At) -> nn.Module:
     """Every row in the shape that a single one is given: `shape` begins with its batch of one."""
     if not shape or shape[0] != 1 or at["shape"][0] != 1:
-        raise UnsupportedError(f"a reshape of {tuple(at['shape'])} to {tuple(shape)}, which leaves no axis for the batch")
+        raise UnsupportedError(
+            f"a reshape of {tuple(at['shape'])} to {tuple(shape)}, which leaves no axis for the batch"
+        )
     row = tuple(shape[1:])
     return nn.Flatten(1) if len(row) == 1 and len(at["shape"]) > 1 else Bound(lambda x: x.reshape(-1, *row), [VARIABLE])
 
@@ -340,7 +342,7 @@ def _gather(at: At, args: Args) -> nn.Module:
         axis = at.get("axis", 0) % x.dim()
         index = torch.where(index < 0, index + x.shape[axis], index)
         found = x.index_select(axis, index.reshape(-1))
-        return found.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+        return found.reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]])
 
     return Bound(function, args)
 
@@ -483,7 +485,11 @@ def _expand(at: At, args: Args) -> nn.Module:
 def _constant_of_shape(at: At, args: Args) -> nn.Module:
     import onnx
 
-    value = torch.tensor(onnx.numpy_helper.to_array(at["value"]).reshape(-1)[0].item()) if "value" in at else torch.tensor(0.0)
+    value = (
+        torch.tensor(onnx.numpy_helper.to_array(at["value"]).reshape(-1)[0].item())
+        if "value" in at
+        else torch.tensor(0.0)
+    )
     return Bound(lambda shape: value.expand(tuple(int(v) for v in shape.tolist())).clone(), args)
 
 

@@ -66,7 +66,9 @@ def _groups(questions: Questions) -> tuple[Tensor, Tensor, Tensor]:
     count = len(questions)
     fresh = torch.ones(count, dtype=torch.bool)
     if count > 1:
-        same = (questions.lower[1:] == questions.lower[:-1]).all(1) & (questions.upper[1:] == questions.upper[:-1]).all(1)
+        same = (questions.lower[1:] == questions.lower[:-1]).all(1) & (questions.upper[1:] == questions.upper[:-1]).all(
+            1
+        )
         fresh[1:] = ~same
     group, first = fresh.long().cumsum(0) - 1, fresh.nonzero().squeeze(1)
     return group, first, torch.arange(count) - first[group]

@@ -74,7 +74,9 @@ class _Writer:
         self.program, self.one, self.ranges = program, one, ranges
         sizes = [int(np.prod(node.shape)) for node in program.nodes]
         if sum(sizes) > LARGEST:
-            raise UnsupportedOperator("network", "root", f"{sum(sizes)} values are more than the {LARGEST} of a small one")
+            raise UnsupportedOperator(
+                "network", "root", f"{sum(sizes)} values are more than the {LARGEST} of a small one"
+            )
         self.first = np.concatenate(([0], np.cumsum(sizes))).tolist()
         self.rows: list[sparse.csr_matrix] = []
         self.low: list[np.ndarray] = []
@@ -99,7 +101,9 @@ class _Writer:
             elif node.rule.name == "maximum":
                 self.maximum(number, node.sources, low, high, whole)
             else:
-                raise UnsupportedOperator(node.rule.name, node.where, "only ReLUs can be written as a mixed-integer program")
+                raise UnsupportedOperator(
+                    node.rule.name, node.where, "only ReLUs can be written as a mixed-integer program"
+                )
         place = self.first[len(self.program.nodes) - 1]
         rows, offsets = self.one.rows[0].numpy(), self.one.offsets[0].numpy()
         block = sparse.lil_matrix((len(rows), self.columns))
@@ -107,7 +111,11 @@ class _Writer:
         block[:, self.columns - 1] = -1.0  # row @ y + offset <= excess
         self.add(block.tocsr(), np.full(len(rows), -np.inf), -offsets)
         return _Problem(
-            sparse.vstack(self.rows).tocsr(), np.concatenate(self.low), np.concatenate(self.high), Bounds(low, high), whole
+            sparse.vstack(self.rows).tocsr(),
+            np.concatenate(self.low),
+            np.concatenate(self.high),
+            Bounds(low, high),
+            whole,
         )
 
     def add(self, block: sparse.csr_matrix, low: np.ndarray, high: np.ndarray) -> None:
@@ -145,7 +153,11 @@ class _Writer:
                 above.append(0.0)
             elif most[i] > 0:
                 b = self.binary(low, high, whole)
-                block += [{here + i: 1.0, there + i: -1.0}, {here + i: 1.0, there + i: -1.0, b: -least[i]}, {here + i: 1.0, b: -most[i]}]
+                block += [
+                    {here + i: 1.0, there + i: -1.0},
+                    {here + i: 1.0, there + i: -1.0, b: -least[i]},
+                    {here + i: 1.0, b: -most[i]},
+                ]
                 below += [0.0, -np.inf, -np.inf]
                 above += [np.inf, -least[i], 0.0]
         self.lines(block, below, above)

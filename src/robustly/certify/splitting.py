@@ -92,7 +92,10 @@ class _Search:
             order = every.score.argsort(stable=True)
             self.near = every.take(order[: 16 * count])
             self.rest = [every.take(order[16 * count :])] if len(order) > 16 * count else []
-        now, self.near = self.near.take(torch.arange(min(count, len(self.near.owner)))), _Pool(*(t[count:] for t in self.near))
+        now, self.near = (
+            self.near.take(torch.arange(min(count, len(self.near.owner)))),
+            _Pool(*(t[count:] for t in self.near)),
+        )
         root = (self.questions.upper - self.questions.lower)[now.owner]
         able = ((now.upper - now.lower) > NARROW * root).any(1)
         lost = now.take((~able).nonzero().squeeze(1))
@@ -110,7 +113,13 @@ class _Search:
         left = _joined([self.near, *self.rest])
         proven = ~self.stuck
         proven[left.owner] = False
-        return Searched(end, proven, self.boxes, self.lost + len(left.owner), min([self.worst, *left.score.sort().values[:1].tolist()]))
+        return Searched(
+            end,
+            proven,
+            self.boxes,
+            self.lost + len(left.owner),
+            min([self.worst, *left.score.sort().values[:1].tolist()]),
+        )
 
 
 def split_inputs(

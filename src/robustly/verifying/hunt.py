@@ -114,7 +114,15 @@ class Hunt:
             return False
         begin = self.inside.point(points, owner)
         descend(
-            self.network.module, self.questions, self.inside, owner, begin, self.tried, self.over, steps=steps, size=0.05
+            self.network.module,
+            self.questions,
+            self.inside,
+            owner,
+            begin,
+            self.tried,
+            self.over,
+            steps=steps,
+            size=0.05,
         )
         return self.found is not None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -58,14 +59,18 @@ def read_instances(path: Path, timeout: float | None = None) -> tuple[Instance, 
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the list {path}: {getattr(error, 'strerror', None) or 'it is not text'}.") from None
+        raise UsageError(
+            f"cannot read the list {path}: {getattr(error, 'strerror', None) or 'it is not text'}."
+        ) from None
     found = []
     for number, cells in enumerate(csv.reader(io.StringIO(text)), 1):
         cells = [cell.strip() for cell in cells]
         if not any(cells) or (number == 1 and cells[0] == "onnx"):
             continue
         if len(cells) < 2 or (len(cells) < 3 and timeout is None):
-            raise UsageError(f"{path}, line {number}: network,property,seconds are wanted, got {','.join(cells)[:80]!r}.")
+            raise UsageError(
+                f"{path}, line {number}: network,property,seconds are wanted, got {','.join(cells)[:80]!r}."
+            )
         found.append(Instance(cells[0], cells[1], timeout or _seconds(cells[2], path, number), path.parent))
     if not found:
         raise UsageError(f"{path} lists nothing. A line is network.onnx,property.vnnlib,seconds.")
@@ -73,7 +78,9 @@ def read_instances(path: Path, timeout: float | None = None) -> tuple[Instance, 
 
 
 def verify_all(
-    instances: tuple[Instance, ...], out: Path, told: Callable[[int, Outcome, bool], None] = lambda number, outcome, kept: None
+    instances: tuple[Instance, ...],
+    out: Path,
+    told: Callable[[int, Outcome, bool], None] = lambda number, outcome, kept: None,
 ) -> tuple[Outcome, ...]:
     """The verdicts on all of them, written to `out` (a .csv) after each; counterexamples go into a folder beside it.
 
@@ -91,7 +98,7 @@ def verify_all(
         kept = before.get((_inert(one.onnx), _inert(one.vnnlib), one.timeout))
         if kept is None:
             answer = _answer(one, loaded)
-            place = f"{out.stem}-counterexamples/{number}.txt" if answer.counterexample is not None else ""
+            place = f"{out.stem}-counterexamples/{_named(one)}.txt" if answer.counterexample is not None else ""
             if place:
                 write_atomically(out.parent / place, answer.text().encode())
             words = (_inert(one.onnx), _inert(one.vnnlib), one.timeout, answer.verdict, round(answer.seconds, 3))
@@ -146,6 +153,10 @@ class _Raised:
 
     def text(self) -> str:
         return self.verdict
+
+
+def _named(one: Instance) -> str:
+    return hashlib.sha256(f"{one.onnx}\0{one.vnnlib}".encode()).hexdigest()[:16]
 
 
 def _table(outcomes: list[Outcome]) -> str:

@@ -23,7 +23,10 @@ _NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 class Network:
     """What is verified.
 
-    ask: float32 (N, n) to (N, K), row by row through onnxruntime on the file itself: what a counterexample is held to.
+    ask: float32 (N, n) to (N, K), row by row through onnxruntime on the file itself, operation by operation.
+    ask_fused: the same with onnxruntime's own rewriting of the graph, which is how others will run the file. It sums in another
+        order, and now and then changes what the file says (a Pad of zeros before a MaxPool, say), so a counterexample is held to
+        both.
     module: the same function on flat inputs in torch, for the search and for bounds, in evaluation mode; None where the
         graph could not be converted, and `why` says so.
     inputs, outputs: n and K. digest: sha256 of the file.
@@ -34,6 +37,7 @@ class Network:
     inputs: int
     outputs: int
     ask: Callable[[np.ndarray], np.ndarray]
+    ask_fused: Callable[[np.ndarray], np.ndarray]
     module: nn.Module | None
     why: str = ""
 
@@ -66,7 +70,7 @@ def load_network(path: Path) -> Network:
     except ImportError as error:
         raise UsageError(f"{path} needs onnx and onnxruntime: pip install robustly[onnx]") from error
     proto, digest = read_onnx(path)
-    session = _session(proto, path, onnxruntime)
+    session = _session(proto, path, onnxruntime, fused=False)
     refuse_inputs(path, len(session.get_inputs()))
     entry, end = session.get_inputs()[0], session.get_outputs()[0]
     if entry.type not in _NUMBERS:
@@ -75,18 +79,21 @@ def load_network(path: Path) -> Network:
     shape = _shape(path, entry.shape)
     row = shape[1:] if shape[0] == 1 and len(shape) > 1 else shape
     ask = _asker(session, entry.name, end.name, shape, _NUMBERS[entry.type])
+    fused = _asker(_session(proto, path, onnxruntime, fused=True), entry.name, end.name, shape, _NUMBERS[entry.type])
     try:
         found = ask(np.zeros((1, math.prod(shape)), np.float32))
     except Exception as error:
         raise UsageError(f"onnxruntime cannot run {path}: {str(error).strip()[:300]}") from error
     module, why = _twin(proto, entry.name, end.name, row, ask)
-    return Network(path.name, digest, math.prod(shape), found.shape[1], ask, module, why)
+    return Network(path.name, digest, math.prod(shape), found.shape[1], ask, fused, module, why)
 
 
-def _session(proto: Any, path: Path, onnxruntime: Any) -> Any:
+def _session(proto: Any, path: Path, onnxruntime: Any, fused: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
+    if not fused:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -106,7 +113,9 @@ def _sized(size: Any) -> bool:
     return isinstance(size, int) and size > 0
 
 
-def _asker(session: Any, start: str, end: str, shape: tuple[int, ...], kind: type) -> Callable[[np.ndarray], np.ndarray]:
+def _asker(
+    session: Any, start: str, end: str, shape: tuple[int, ...], kind: type
+) -> Callable[[np.ndarray], np.ndarray]:
     def ask(x: np.ndarray) -> np.ndarray:
         rows = [session.run([end], {start: v.reshape(shape).astype(kind)})[0].reshape(-1) for v in x.astype(np.float32)]
         return np.stack(rows)

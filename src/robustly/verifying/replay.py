@@ -14,7 +14,7 @@ from robustly.verifying.properties import Property
 
 @dataclass(frozen=True)
 class Counterexample:
-    """inputs float32 (n,), and the network's own outputs float32 (K,) for them."""
+    """inputs float32 (n,), and the outputs float32 (K,) that onnxruntime gives for them as it runs a file by default."""
 
     inputs: np.ndarray
     outputs: np.ndarray
@@ -26,8 +26,10 @@ def replayed(network: Network, wanted: Property, inputs: np.ndarray) -> Countere
     regions = [region for region in wanted.regions if region.contains(x)]
     if not regions:
         return None
-    y = network.ask(x[None])[0]
-    return Counterexample(x, y) if any(region.violated(y) for region in regions) else None
+    plain, fused = network.ask(x[None])[0], network.ask_fused(x[None])[0]
+    if any(region.violated(plain) and region.violated(fused) for region in regions):
+        return Counterexample(x, fused)
+    return None
 
 
 def told(found: Counterexample) -> str:

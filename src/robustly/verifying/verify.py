@@ -26,7 +26,10 @@ RESERVE = 0.02
 
 
 def verify(
-    network: Network | Path | str, wanted: Property | Path | str, timeout: float = 60.0, proofs: Proofs | None = None,
+    network: Network | Path | str,
+    wanted: Property | Path | str,
+    timeout: float = 60.0,
+    proofs: Proofs | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Answer:
     """Does the network have the property: is there no input of its boxes whose outputs are unsafe?
@@ -139,7 +142,9 @@ def _held_against_the_network(hunt: Hunt, index: torch.Tensor, least: torch.Tens
     place = {int(q): i for i, q in enumerate(index.tolist())}
     claimed = least[[place[int(q)] for q in some.tolist()]]
     if bool((claimed > values + 1e-4 * (1 + size)).any()):
-        raise Contradiction(f"{hunt.network.name}: the {name} bound is above what the network answers. Please report it.")
+        raise Contradiction(
+            f"{hunt.network.name}: the {name} bound is above what the network answers. Please report it."
+        )
 
 
 def _searched(hunt: Hunt, proofs: Proofs, used: tuple[str, ...], why: str, notes: tuple[str, ...]) -> Answer:
@@ -152,7 +157,9 @@ def _searched(hunt: Hunt, proofs: Proofs, used: tuple[str, ...], why: str, notes
         index = hunt.open.nonzero().squeeze(1)
         end = hunt.clock() + way.share * (hunt.end - hunt.clock())
         try:
-            found = way.search(module, hunt.questions.take(index), _looking(hunt, index), lambda end=end: hunt.clock() >= end)
+            found = way.search(
+                module, hunt.questions.take(index), _looking(hunt, index), lambda end=end: hunt.clock() >= end
+            )
         except UnsupportedOperator as error:
             why = str(error)
             continue

@@ -14,9 +14,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from robustly.adapters.packed import read_packed
 from robustly.core.errors import UsageError
 from robustly.verifying.forms import Form, Part, Text
-from robustly.adapters.packed import read_packed
 from robustly.verifying.properties import Polyhedron, Property, Region, Row
 
 MOST = 200_000
@@ -97,7 +97,9 @@ class _Reader:
         name, kind = str(parts[0]), str(parts[1])
         found = _NAME.match(name)
         if not found:
-            raise self.text.wrong(form.at, f'"{name}" is no input or output: they are called X_0, X_1, ... and Y_0, ...')
+            raise self.text.wrong(
+                form.at, f'"{name}" is no input or output: they are called X_0, X_1, ... and Y_0, ...'
+            )
         if kind != "Real":
             what = "integer inputs and outputs have" if kind == "Int" else f"the type {kind} has"
             raise self.text.wrong(form.at, f"{name} is declared {kind}; {what} no bounds here. Write {wanted}.")
@@ -161,7 +163,7 @@ class _Reader:
         most = sign * (right.constant - left.constant)  # sum of terms <= most
         letters = {letter for letter, _ in terms}
         if not terms:
-            return [Case({}, {}, ())] if (0 < most if strict else most >= 0) else []
+            return [Case({}, {}, ())] if (most > 0 if strict else most >= 0) else []
         if letters == {"Y"}:
             return [Case({}, {}, (Row(tuple(sorted((k, c) for (_, k), c in terms.items())), most, strict),))]
         if letters != {"X"} or len(terms) > 1:
@@ -245,7 +247,8 @@ class _Reader:
             if k not in room:
                 side = "lower" if word == ">=" else "upper"
                 raise self.text.wrong(
-                    self.declared["X"][k], f"the input X_{k} has no {side} bound. Write (assert ({word} X_{k} 0.0)) or so."
+                    self.declared["X"][k],
+                    f"the input X_{k} has no {side} bound. Write (assert ({word} X_{k} 0.0)) or so.",
                 )
             yield room[k][0]
 
@@ -256,7 +259,9 @@ class _Reader:
             if low > high:
                 lines = sorted({self.text.text.count("\n", 0, at) + 1 for at in (here, there)})
                 told = " and ".join(map(str, lines))
-                return f"an input box is empty: X_{k} is at least {float(low):g} and at most {float(high):g} (line {told})"
+                return (
+                    f"an input box is empty: X_{k} is at least {float(low):g} and at most {float(high):g} (line {told})"
+                )
         raise AssertionError("a box is empty only if one of its cases is")
 
 
