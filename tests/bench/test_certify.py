@@ -38,7 +38,7 @@ def test_records_are_kept_and_only_the_missing_are_made(tmp_path, monkeypatch):
     path.write_text(json.dumps(told))
     second = run(5, ["needles"], missing=True)
     assert second.rows[0][2] == 3
-    assert [bar.holds for bar in second.bars][0] is False  # the wrong verdict was kept, and counts
+    assert second.bars[0].holds is False  # the wrong verdict was kept, and counts
 
 
 def test_needles_are_the_same_from_the_same_seed_and_hidden():

@@ -35,8 +35,7 @@ def grid(net: nn.Module, rows: int = 1) -> torch.Tensor:
     axis = torch.linspace(-1, 1, 41)
     points = torch.cartesian_prod(axis, axis, axis)
     y = net(points).double()
-    values = torch.stack((y[:, 0] - y[:, 1], y[:, 1]), 1)[:, :rows]
-    return values
+    return torch.stack((y[:, 0] - y[:, 1], y[:, 1]), 1)[:, :rows]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -1,5 +1,6 @@
 """ONNX files written by hand for these tests."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def perceptron(path: Path, widths: list[int], seed: int, scale: float = 1.0) -> 
     """Gemm and Relu with random weights."""
     draw = np.random.default_rng(seed)
     nodes, weights, name = [], {}, "x"
-    for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(widths)):
         weights[f"w{i}"] = (scale * draw.standard_normal((b, a)) / np.sqrt(a)).astype(np.float32)
         weights[f"b{i}"] = (0.1 * draw.standard_normal(b)).astype(np.float32)
         last = i == len(widths) - 2

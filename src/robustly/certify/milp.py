@@ -7,7 +7,7 @@ bounds and searches, and its answer alone certifies nothing.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ def least_excess(module: nn.Module, questions: Questions, index: int = 0, second
 class _Problem(NamedTuple):
     """minimise the last variable: A v + b between low and high; v within its bounds, whole where `whole`."""
 
-    matrix: sparse.csr_matrix
+    matrix: Any
     low: np.ndarray
     high: np.ndarray
     bounds: Bounds
@@ -78,7 +78,7 @@ class _Writer:
                 "network", "root", f"{sum(sizes)} values are more than the {LARGEST} of a small one"
             )
         self.first = np.concatenate(([0], np.cumsum(sizes))).tolist()
-        self.rows: list[sparse.csr_matrix] = []
+        self.rows: list[Any] = []
         self.low: list[np.ndarray] = []
         self.high: list[np.ndarray] = []
         self.binaries = 0
@@ -106,7 +106,7 @@ class _Writer:
                 )
         place = self.first[len(self.program.nodes) - 1]
         rows, offsets = self.one.rows[0].numpy(), self.one.offsets[0].numpy()
-        block = sparse.lil_matrix((len(rows), self.columns))
+        block: Any = sparse.lil_matrix((len(rows), self.columns))
         block[:, place : place + rows.shape[1]] = rows
         block[:, self.columns - 1] = -1.0  # row @ y + offset <= excess
         self.add(block.tocsr(), np.full(len(rows), -np.inf), -offsets)
@@ -114,11 +114,11 @@ class _Writer:
             sparse.vstack(self.rows).tocsr(),
             np.concatenate(self.low),
             np.concatenate(self.high),
-            Bounds(low, high),
+            Bounds(_any(low), _any(high)),
             whole,
         )
 
-    def add(self, block: sparse.csr_matrix, low: np.ndarray, high: np.ndarray) -> None:
+    def add(self, block: Any, low: np.ndarray, high: np.ndarray) -> None:
         self.rows.append(block)
         self.low.append(low)
         self.high.append(high)
@@ -126,7 +126,7 @@ class _Writer:
     def affine(self, number: int, node: Affine) -> None:
         """value - sum_i A_i source_i = offset."""
         count = self.first[number + 1] - self.first[number]
-        block = sparse.lil_matrix((count, self.columns))
+        block: Any = sparse.lil_matrix((count, self.columns))
         block[:, self.first[number] : self.first[number + 1]] = sparse.identity(count)
         for source, turn in zip(node.sources, node.maps, strict=True):
             shape = self.program.nodes[source].shape
@@ -166,16 +166,16 @@ class _Writer:
         self, number: int, sources: tuple[int, ...], low: np.ndarray, high: np.ndarray, whole: np.ndarray
     ) -> None:
         """v = max(a, b), with d = a - b in [l, u]: a <= v, b <= v, v <= a - l (1 - s), v <= b + u s."""
-        here, a, b, d = self.first[number], *(self.first[s] for s in sources)
+        here, a, b = self.first[number], self.first[sources[0]], self.first[sources[1]]
         least, most = (t.reshape(-1).numpy() for t in self.ranges[sources[2]])
         block, below, above = [], [], []
         for i in range(self.first[number + 1] - here):
             s = self.binary(low, high, whole)
-            l, u = min(least[i], 0.0), max(most[i], 0.0)
+            under, over = min(least[i], 0.0), max(most[i], 0.0)
             block += [{here + i: 1.0, a + i: -1.0}, {here + i: 1.0, b + i: -1.0}]
-            block += [{here + i: 1.0, a + i: -1.0, s: -l}, {here + i: 1.0, b + i: -1.0, s: -u}]
+            block += [{here + i: 1.0, a + i: -1.0, s: -under}, {here + i: 1.0, b + i: -1.0, s: -over}]
             below += [0.0, 0.0, -np.inf, -np.inf]
-            above += [np.inf, np.inf, -l, 0.0]
+            above += [np.inf, np.inf, -under, 0.0]
         self.lines(block, below, above)
 
     def binary(self, low: np.ndarray, high: np.ndarray, whole: np.ndarray) -> int:
@@ -195,9 +195,9 @@ class _Writer:
 def _solved(problem: _Problem, one: Questions, seconds: float) -> Optimum:
     aim = np.zeros(problem.matrix.shape[1])
     aim[-1] = 1.0
-    found = milp(
+    found: Any = milp(
         aim,
-        constraints=LinearConstraint(problem.matrix, problem.low, problem.high),
+        constraints=LinearConstraint(problem.matrix, _any(problem.low), _any(problem.high)),
         bounds=problem.bounds,
         integrality=problem.whole,
         options={"time_limit": seconds, "mip_rel_gap": 1e-9},
@@ -205,3 +205,8 @@ def _solved(problem: _Problem, one: Questions, seconds: float) -> Optimum:
     point = None if found.x is None else torch.from_numpy(found.x[: one.lower.shape[1]].copy())
     least = found.mip_dual_bound if found.mip_dual_bound is not None else -np.inf
     return Optimum(float(least if found.status != 0 else found.fun), point, found.status == 0)
+
+
+def _any(values: np.ndarray) -> Any:
+    """scipy's hints know scalars only."""
+    return values

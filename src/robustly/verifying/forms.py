@@ -19,6 +19,11 @@ class Form(list["Form | str"]):
         super().__init__()
         self.at = at
 
+    @property
+    def word(self) -> str:
+        """What it begins with, or nothing where that is a form."""
+        return self[0] if self and isinstance(self[0], str) else ""
+
 
 Part: TypeAlias = Form | str
 

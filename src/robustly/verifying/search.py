@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +89,7 @@ def diversified(module: nn.Module, inside: Inside, owner: Tensor, start: Tensor,
     layers = [m for m in module.modules() if not list(m.children())]
     layer = module if seed % 2 == 0 or not layers else layers[(seed // 2) % len(layers)]
     kept: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda m, args, out: kept.append(out))
+    hook = layer.register_forward_hook(lambda m, args, out: kept.append(cast(Tensor, out)))
     try:
         x, weights = start, None
         for _ in range(steps):

@@ -75,7 +75,7 @@ class _Reader:
     def read(self) -> Property:
         cases = [Case({}, {}, ())]
         for form in self.text.forms():
-            word = form[0] if form and isinstance(form[0], str) else ""
+            word = form.word
             if word in ("declare-const", "declare-fun"):
                 self.declare(form)
             elif word == "assert":
@@ -125,7 +125,7 @@ class _Reader:
             if form in ("true", "false"):
                 return [Case({}, {}, ())] if (form == "true") == sense else []
             raise self.text.wrong(at, f'"{form}" is no condition. Write one such as (<= Y_0 Y_1).')
-        word = form[0] if form and isinstance(form[0], str) else ""
+        word = form.word
         if word == "not":
             if len(form) != 2:
                 raise self.text.wrong(form.at, "not takes one condition.")
@@ -180,7 +180,7 @@ class _Reader:
     def linear(self, form: Part, at: int) -> Linear:
         if isinstance(form, str):
             return self.word(form, at)
-        word = form[0] if form and isinstance(form[0], str) else ""
+        word = form.word
         if word not in ("+", "-", "*", "/") or len(form) < 2:
             raise self.text.wrong(form.at, f'"{word}" is no term: terms are made of numbers, names, +, -, * and /.')
         first, *rest = [self.linear(part, form.at) for part in form[1:]]
