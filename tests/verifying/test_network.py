@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from robustly.certify.lines import lines
+from robustly.certify.questions import Questions
 from robustly.core.errors import UsageError
 from robustly.verifying.network import load_network
 from robustly.verifying.replay import replayed
@@ -100,6 +102,44 @@ GRAPHS = {
         {"s": np.abs(w(4)), "low": np.float32(-1).reshape(()), "high": np.float32(1).reshape(())},
         [1, 4],
     ),
+    "gelu in parts": (
+        [
+            ("Div", ("x", "root"), "a", {}),
+            ("Erf", ("a",), "b", {}),
+            ("Add", ("b", "one"), "c", {}),
+            ("Mul", ("x", "c"), "d", {}),
+            ("Mul", ("d", "half"), "y", {}),
+        ],
+        {"root": np.float32(2**0.5).reshape(()), "one": np.float32(1).reshape(()), "half": np.float32(0.5).reshape(())},
+        [1, 4],
+    ),
+    "gelu in parts, halved first": (
+        [
+            ("Mul", ("half", "x"), "h", {}),
+            ("Mul", ("x", "root"), "a", {}),
+            ("Erf", ("a",), "b", {}),
+            ("Add", ("one", "b"), "c", {}),
+            ("Mul", ("h", "c"), "y", {}),
+        ],
+        {
+            "root": np.float32(0.5**0.5).reshape(()),
+            "one": np.float32(1).reshape(()),
+            "half": np.float32(0.5).reshape(()),
+        },
+        [1, 4],
+    ),
+    "powers and choices": (
+        [
+            ("Pow", ("x", "two"), "a", {}),
+            ("Where", ("c", "a", "x"), "b", {}),
+            ("ReduceMin", ("b",), "d", {"axes": [1], "keepdims": 1}),
+            ("HardSwish", ("x",), "e", {}),
+            ("Tile", ("d", "t"), "f", {}),
+            ("Sub", ("e", "f"), "y", {}),
+        ],
+        {"two": np.float32(2).reshape(()), "c": np.array([[True, False, True, False]]), "t": i(1, 4)},
+        [1, 4],
+    ),
     "constants on the left": (
         [("Sub", ("c", "x"), "a", {}), ("Div", ("c", "d"), "e", {}), ("Mul", ("a", "e"), "y", {})],
         {"c": w(3), "d": w(3) + 5},
@@ -142,6 +182,29 @@ def test_rows_side_by_side_are_rows_alone(tmp_path, name):
     assert got.shape == (7, net.outputs)
     assert np.allclose(got, net.ask(x), atol=1e-5)
     assert np.ptp(got, axis=0).max() > 1e-3  # and not a constant
+
+
+@pytest.mark.parametrize("name", [n for n in GRAPHS if n != "activations"])
+def test_each_graph_has_bounds_that_hold(tmp_path, name):
+    nodes, weights, shape = GRAPHS[name]
+    net = load_network(write(tmp_path / "net.onnx", nodes, weights, shape))
+    middle = torch.from_numpy(w(1, net.inputs)).double()
+    ends = middle - 0.1, middle + 0.1
+    rows = torch.cat((torch.eye(net.outputs), -torch.eye(net.outputs))).double()[None]
+    least = lines(net.module, net.inputs)(Questions(*ends, rows, torch.zeros(1, 2 * net.outputs).double())).least[0]
+    assert torch.isfinite(least).all()
+    inside = (ends[0] + 0.2 * torch.rand(500, net.inputs)).float().clamp(ends[0].float(), ends[1].float())
+    values = torch.from_numpy(net.ask(inside.numpy())).double() @ rows[0].T
+    assert (values >= least - 1e-6).all()
+    assert float((values.amin(0) - least).max()) < 50
+
+
+def test_a_gelu_in_parts_is_one(tmp_path):
+    for name in ("gelu in parts", "gelu in parts, halved first"):
+        nodes, weights, shape = GRAPHS[name]
+        net = load_network(write(tmp_path / "net.onnx", nodes, weights, shape))
+        assert any(isinstance(m, torch.nn.GELU) for m in net.module.modules())
+        assert sum(1 for m in net.module.modules() if not list(m.children())) == 1
 
 
 @pytest.mark.parametrize(

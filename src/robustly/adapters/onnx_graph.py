@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustly.adapters.onnx_layers import OPERATORS, PARTED, VARIABLE, UnsupportedError
+from robustly.adapters.onnx_patterns import put_together
 from robustly.core.errors import UsageError
 
 
@@ -52,7 +53,8 @@ def converted(proto: Any, start: str, end: str, row: tuple[int, ...] | None = No
     samples = {} if row is None else {start: torch.zeros(1, *row, dtype=_dtype(proto, start))}
     layers: list[nn.Module] = []
     wires: list[Wire] = []
-    for node in _needed(proto.graph.node, end):
+    named = {**constants, **{n.output[0]: _constant(n, n.op_type) for n in proto.graph.node if _plain_constant(n)}}
+    for node in _needed(put_together(proto.graph.node, named), end):
         told = f"{node.op_type} at node {node.name or node.output[0]}"
         if node.op_type == "Constant":
             constants[node.output[0]] = _constant(node, told)
@@ -90,6 +92,10 @@ def converted(proto: Any, start: str, end: str, row: tuple[int, ...] | None = No
     chain = chain and len({wire.makes for wire in wires}) == len(wires) and all(w.makes for w in wires)
     module = nn.Sequential(*layers) if chain and wires[-1].makes == end else Wired(layers, wires, start, end)
     return module.requires_grad_(False).eval()
+
+
+def _plain_constant(node: Any) -> bool:
+    return node.op_type == "Constant" and any(a.name in ("value", "value_float") for a in node.attribute)
 
 
 def _sampled(layer: nn.Module, values: list[Tensor]) -> Tensor:

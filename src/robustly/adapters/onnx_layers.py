@@ -294,9 +294,18 @@ def _reduced(function: Callable[..., Tensor]) -> Callable[[At, Args], nn.Module]
         axes, keep = _setting(at, args, "axes", 1), bool(at.get("keepdims", 1))
         if axes is None and at.get("noop_with_empty_axes", 0):
             return nn.Identity()
+        if axes and at["rank"] is not None:
+            axes = [axis % at["rank"] for axis in axes]
         return Bound(lambda x: function(x, dim=axes or list(range(x.dim())), keepdim=keep), args[:1])
 
     return make
+
+
+def _greatest(x: Tensor, dim: Sequence[int], keepdim: bool) -> Tensor:
+    """One axis after the other, which is what has bounds."""
+    for axis in sorted(dim, reverse=True):
+        x = torch.amax(x, axis, keepdim)
+    return x
 
 
 def _clip(at: At, args: Args) -> nn.Module:
@@ -358,6 +367,8 @@ def _gathered(at: At, index: Tensor) -> nn.Module | None:
         return Bound(lambda x: x[(*before, places[0])], [VARIABLE])
     if index.dim() == 1 and places == list(range(places[0], places[0] + len(places))):
         return _cut((*before, slice(places[0], places[-1] + 1)))
+    if index.dim() == 1 and len(places) <= 256:
+        return Bound(lambda x: torch.cat([x[(*before, slice(i, i + 1))] for i in places], axis), [VARIABLE])
     return None
 
 
@@ -458,19 +469,37 @@ def _prelu(at: At, args: Args) -> nn.Module:
     return Bound(lambda x, s: torch.relu(x) - s * torch.relu(-x), [VARIABLE, slope])
 
 
-def _least(function: Callable[..., Tensor]) -> Callable[[At, Args], nn.Module]:
-    """Max and Min take any number of arguments."""
+def _extreme(sign: int) -> Callable[[At, Args], nn.Module]:
+    """Max and Min take any number of arguments; a minimum is a maximum of negatives, which is what has bounds."""
 
     def make(at: At, args: Args) -> nn.Module:
         def several(*parts: Tensor) -> Tensor:
-            out = parts[0]
+            out = parts[0] if sign > 0 else -parts[0]
             for part in parts[1:]:
-                out = function(out, part)
-            return out
+                out = torch.maximum(out, part if sign > 0 else -part)
+            return out if sign > 0 else -out
 
         return Bound(several, args)
 
     return make
+
+
+def _where(at: At, args: Args) -> nn.Module:
+    """With a constant condition a sum of two products, which has bounds."""
+    condition, one, two = args
+    finite = all(not isinstance(a, Tensor) or bool(torch.isfinite(a.double()).all()) for a in (one, two))
+    if isinstance(condition, Tensor) and (one is VARIABLE or two is VARIABLE) and finite:
+        kept = condition.to(torch.float32)
+        return Bound(lambda k, left, a, b: k * a + left * b, (kept, 1 - kept, one, two))
+    return Bound(torch.where, args)
+
+
+def _power(at: At, args: Args) -> nn.Module:
+    exponent = args[1]
+    if isinstance(exponent, Tensor) and exponent.numel() == 1 and args[0] is VARIABLE and exponent.dim() == 0:
+        number = float(exponent)
+        return Bound(lambda x: torch.pow(x, int(number) if number.is_integer() else number), args[:1])
+    return Bound(torch.pow, args)
 
 
 def _expand(at: At, args: Args) -> nn.Module:
@@ -506,20 +535,44 @@ def _resize(at: At, args: Args) -> nn.Module:
     if at.get("mode", "nearest") != "nearest" or any(f != int(f) for f in factors) or factors[:2] != [1.0, 1.0]:
         raise UnsupportedError("anything but nearest neighbours by whole factors")
     scale = tuple(int(f) for f in factors[2:])
-    return Bound(lambda x: functional.interpolate(x, scale_factor=scale, mode="nearest"), [VARIABLE])
+    if len(scale) != 2:
+        return Bound(lambda x: functional.interpolate(x, scale_factor=scale, mode="nearest"), [VARIABLE])
+    return Bound(lambda x: _enlarged(x, scale), [VARIABLE])
+
+
+def _enlarged(x: Tensor, scale: tuple[int, ...]) -> Tensor:
+    """Every number of an image repeated, out of operations that have bounds."""
+    channels, high, wide = x.shape[1], x.shape[2], x.shape[3]
+    x = x.unsqueeze(4).expand(-1, -1, -1, -1, scale[1]).reshape(-1, channels, high, wide * scale[1])
+    return x.unsqueeze(3).expand(-1, -1, -1, scale[0], -1).reshape(-1, channels, high * scale[0], wide * scale[1])
 
 
 def _layer_normalization(at: At, args: Args) -> nn.Module:
+    """Written out, so that its parts have bounds."""
     scale, shift = _constant(args, 1, "the scale"), _constant(args, 2, "the shift")
-    if at["rank"] is None or at.get("axis", -1) % at["rank"] != at["rank"] - scale.dim():
-        raise UnsupportedError("a scale that is not of the normalised axes")
-    layer = nn.LayerNorm(tuple(scale.shape), eps=at.get("epsilon", 1e-5), bias=shift is not None, dtype=scale.dtype)
-    return _filled(layer, scale, shift)
+    if at["rank"] is None:
+        raise UnsupportedError("an input of unknown rank")
+    axis, eps = at.get("axis", -1) % at["rank"], at.get("epsilon", 1e-5)
+    axes = list(range(axis, at["rank"]))
+
+    def function(x: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
+        centred = x - torch.mean(x, dim=axes, keepdim=True)
+        spread = torch.sqrt(torch.mean(torch.square(centred), dim=axes, keepdim=True) + eps)
+        out = centred / spread * scale
+        return out if shift is None else out + shift
+
+    return Bound(function, [VARIABLE, scale, shift])
 
 
 def _tile(at: At, args: Args) -> nn.Module:
     times = [int(v) for v in _constant(args, 1, "the repeats").tolist()]
-    return Bound(lambda x: x.repeat(times), args[:1])
+
+    def function(x: Tensor) -> Tensor:
+        for axis, count in enumerate(times):
+            x = torch.cat([x] * count, axis) if count != 1 else x
+        return x
+
+    return Bound(function, args[:1])
 
 
 OPERATORS: dict[str, Callable[[At, Args], nn.Module]] = {
@@ -529,7 +582,7 @@ OPERATORS: dict[str, Callable[[At, Args], nn.Module]] = {
     "Sub": _plain(torch.sub),
     "Mul": _plain(torch.mul),
     "Div": _plain(torch.div),
-    "Pow": _plain(torch.pow),
+    "Pow": _power,
     "Sqrt": _plain(torch.sqrt),
     "Exp": _plain(torch.exp),
     "Log": _plain(torch.log),
@@ -541,22 +594,22 @@ OPERATORS: dict[str, Callable[[At, Args], nn.Module]] = {
     "PRelu": _prelu,
     "Elu": lambda at, args: nn.ELU(at.get("alpha", 1.0)),
     "Softplus": _layer(nn.Softplus),
-    "HardSwish": _layer(nn.Hardswish),
+    "HardSwish": lambda at, args: Bound(lambda x: x * (x / 6 + 0.5).clamp(0.0, 1.0), args),
     "HardSigmoid": lambda at, args: _hard_sigmoid(at.get("alpha", 0.2), at.get("beta", 0.5)),
     "Gelu": _gelu,
     "Sign": _plain(torch.sign),
     "Sin": _plain(torch.sin),
     "Cos": _plain(torch.cos),
     "Floor": _plain(torch.floor),
-    "Reciprocal": _plain(torch.reciprocal),
-    "Max": _least(torch.maximum),
-    "Min": _least(torch.minimum),
-    "Where": _plain(torch.where),
+    "Reciprocal": _plain(lambda x: 1.0 / x),
+    "Max": _extreme(1),
+    "Min": _extreme(-1),
+    "Where": _where,
     "Equal": _plain(torch.eq),
     "Sigmoid": _layer(nn.Sigmoid),
     "Tanh": _layer(nn.Tanh),
-    "Softmax": _softmax(functional.softmax),
-    "LogSoftmax": _softmax(functional.log_softmax),
+    "Softmax": _softmax(torch.softmax),
+    "LogSoftmax": _softmax(torch.log_softmax),
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "LayerNormalization": _layer_normalization,
@@ -583,8 +636,8 @@ OPERATORS: dict[str, Callable[[At, Args], nn.Module]] = {
     "Unsqueeze": _unsqueeze,
     "ReduceMean": _reduced(torch.mean),
     "ReduceSum": _reduced(torch.sum),
-    "ReduceMax": _reduced(torch.amax),
-    "ReduceMin": _reduced(torch.amin),
+    "ReduceMax": _reduced(_greatest),
+    "ReduceMin": _reduced(lambda x, dim, keepdim: -_greatest(-x, dim, keepdim)),
     "Shape": _plain(lambda x: torch.tensor(x.shape)),
     "Gather": _gather,
     "Cast": _cast,

@@ -22,7 +22,8 @@ class Form(list["Form | str"]):
     @property
     def word(self) -> str:
         """What it begins with, or nothing where that is a form."""
-        return self[0] if self and isinstance(self[0], str) else ""
+        first = self[0] if self else ""
+        return first if isinstance(first, str) else ""
 
 
 Part: TypeAlias = Form | str
