@@ -18,7 +18,7 @@ from torch import Tensor
 from robustly.certify.enclosures.value import LARGE
 from robustly.certify.linear.program import Affine, Input, Node, Nonlinear, Program
 from robustly.certify.linear.region import Region
-from robustly.certify.linear.rules import FINE, Box
+from robustly.certify.linear.rules import FINE, Box, added
 
 BEYOND = 1e150
 """Numbers that float64 holds with room for a product."""
@@ -110,14 +110,14 @@ def _rounding(node: Affine | Nonlinear, sources: list[Box]) -> Tensor:
         return node.rounding(sizes)
     if isinstance(node, Nonlinear):
         return torch.zeros_like(sizes[0])  # its planes are widened
-    total = sum(m.size(s) for m, s in zip(node.maps, sizes, strict=True))
+    total = added(m.size(s) for m, s in zip(node.maps, sizes, strict=True))
     return FINE * (total if node.offset is None else total + node.offset.abs().to(sizes[0].dtype))
 
 
 def _range(node: Node, sources: list[Box], rounding: Tensor) -> Box:
     if isinstance(node, Affine):
-        centre = sum(m.forward((b.low + b.high) / 2) for m, b in zip(node.maps, sources, strict=True))
-        reach = sum(m.size((b.high - b.low) / 2) for m, b in zip(node.maps, sources, strict=True)) + rounding
+        centre = added(m.forward((b.low + b.high) / 2) for m, b in zip(node.maps, sources, strict=True))
+        reach = added(m.size((b.high - b.low) / 2) for m, b in zip(node.maps, sources, strict=True)) + rounding
         centre = centre if node.offset is None else centre + node.offset.to(rounding.dtype)
         low, high = centre - reach, centre + reach
     else:

@@ -17,7 +17,7 @@ from robustly.certify.linear.crown import cut
 from robustly.certify.linear.enclosure import Enclosure, Splits, enclose, meet
 from robustly.certify.linear.program import Affine, Input, Nonlinear, Program
 from robustly.certify.linear.region import Region
-from robustly.certify.linear.rules import FINE, Box
+from robustly.certify.linear.rules import FINE, Box, added
 
 
 class Lines(NamedTuple):
@@ -85,7 +85,7 @@ def _affine(node: Affine, sources: list[Lines]) -> Lines:
         spread = step.size(source.low_offset - source.high_offset)
         halves = ((both + apart) / 2, (middle + spread) / 2, (both - apart) / 2, (middle - spread) / 2)
         parts.append((*halves, step.size(source.size)))
-    low, low_offset, high, high_offset, size = (sum(p) for p in zip(*parts, strict=True))
+    low, low_offset, high, high_offset, size = (added(p) for p in zip(*parts, strict=True))
     if node.offset is not None:
         low_offset, high_offset, size = low_offset + node.offset, high_offset + node.offset, size + node.offset.abs()
     return Lines(low, low_offset, high, high_offset, size)

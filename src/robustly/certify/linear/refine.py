@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import torch
@@ -32,7 +33,7 @@ def refine(
     rate: float = 0.1,
     enough: float = 0.0,
 ) -> tuple[Enclosure, Tuned]:
-    """Narrower ranges of hidden values and the bounds they give, float64, neither looser than `crown` and `optimise`.
+    """Narrower ranges of hidden values and the bounds they give, float64, neither looser than those of `crown`.
 
     Ranges that any step finds hold, so they are all met. Costs about three CROWN passes a step: for the root of a branch
     and bound rather than for many examples.
@@ -57,7 +58,8 @@ def refine(
     known = crown(program, region, known, splits)
     slopes = {node: v.detach() for (target, node), v in state.at.items() if target < 0}
     start = Tuned(tuned.lower, slopes, {})
-    return known, optimise(program, region, known, specs, steps, splits, start, rate, enough)
+    found = optimise(program, region, known, specs, steps, splits, start, rate, enough)
+    return known, replace(found, lower=torch.maximum(found.lower, tuned.lower))
 
 
 def _begun(program: Program, known: Enclosure, specs: Specs) -> dict[Key, Tensor]:

@@ -7,6 +7,7 @@ multiplier that was found roughly costs tightness and never soundness.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -72,15 +73,23 @@ class Region:
     def least(self, slope: Tensor) -> Tensor:
         """At most min <slope, x> over the region, (B, S) for slopes (B, S, *shape)."""
         g = slope.flatten(2)
-        low, high = self.low.flatten(1).unsqueeze(1), self.high.flatten(1).unsqueeze(1)
-        spare = FINE * (g.abs() * torch.maximum(low.abs(), high.abs())).sum(2)
-        found = _dot(g, (low + high) / 2) - _dot(g.abs(), (high - low) / 2)
+        centre, reach, spare = self._halves
+        size = g.abs()
+        found = _dot(g, centre) - _dot(size, reach)
         for ball in self.balls:
-            centre = ball.centre.flatten(1).unsqueeze(1)
-            room = torch.where(g < 0, high - centre, centre - low).clamp_min(0)
-            gain = _GAINS[ball.norm](g.abs(), room, ball.eps)
-            found = torch.maximum(found, _dot(g, centre) - gain)
-        return found - spare
+            low, high = self.low.flatten(1).unsqueeze(1), self.high.flatten(1).unsqueeze(1)
+            middle = ball.centre.flatten(1).unsqueeze(1)
+            room = torch.where(g < 0, high - middle, middle - low).clamp_min(0)
+            gain = _GAINS[ball.norm](size, room, ball.eps)
+            found = torch.maximum(found, _dot(g, middle) - gain - _dot(size, spare))
+        return found
+
+    @cached_property
+    def _halves(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Centre, radius and what our own rounding takes, the radius widened by it, each (B, 1, n)."""
+        low, high = self.low.flatten(1).unsqueeze(1), self.high.flatten(1).unsqueeze(1)
+        spare = FINE * torch.maximum(low.abs(), high.abs())
+        return (low + high) / 2, (high - low) / 2 + spare, spare
 
 
 def _dot(g: Tensor, x: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -73,6 +74,11 @@ class Rule(NamedTuple):
     """The choice that `planes` makes on its own, (B, *shape); None where there is no choice."""
     switch: int | None = None
     """Which source the function has a kink at zero of."""
+
+
+def added(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of one tensor or more."""
+    return reduce(torch.add, parts)
 
 
 def widened(planes: Planes, boxes: Boxes) -> Planes:

@@ -11,7 +11,7 @@ from torch import Tensor
 from robustly.certify.enclosures.pointwise import Refused
 from robustly.certify.enclosures.value import TINY, UNIT
 from robustly.certify.linear.program import Affine, Input, Map, Node, Nonlinear, Program, Rounding
-from robustly.certify.linear.rules import Rule
+from robustly.certify.linear.rules import Rule, added
 
 BATCH = 7
 """Rows that shapes are worked out with: a number that a reshape across rows is unlikely to divide."""
@@ -95,4 +95,4 @@ class Value:
 
 def units(count: float, more: Tensor | float = 0.0) -> Rounding:
     """What float32 gets wrong elementwise: `count` units of the sizes of all sources and of `more`."""
-    return lambda sizes: count * UNIT * (sum(sizes) + more) + TINY
+    return lambda sizes: count * UNIT * (added(sizes) + more) + TINY
