@@ -14,7 +14,10 @@ from typing import Any
 
 from bench.bars import Outcome, machine, printed
 
-NAMES = ("pgd", "minnorm", "autoattack", "deep", "speed", "twins", "blackbox", "hybrids", "stateful", "endpoint")
+NAMES = (
+    "pgd", "minnorm", "autoattack", "deep", "speed", "twins", "blackbox", "hybrids", "stateful", "endpoint", "certify",
+    "smoothing",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -27,9 +30,11 @@ def main() -> int:
         help="examples (pgd: 500, autoattack: all that AutoAttack was run on, minnorm: at most 50, deep: 30)",
     )
     parser.add_argument("--subjects", "--models", nargs="+", help="only these models (minnorm, autoattack)")
+    parser.add_argument("--families", nargs="+", help="only these families (certify)")
+    parser.add_argument("--timeout", type=float, help="seconds an instance (certify)")
     parser.add_argument("--norm", choices=("linf", "l2", "l1", "l0"), help="only this norm (minnorm)")
-    parser.add_argument("--missing", action="store_true", default=None, help="run peers without a record (minnorm)")
-    parser.add_argument("--again", action="store_true", default=None, help="run all the peers anew (minnorm)")
+    parser.add_argument("--missing", action="store_true", default=None, help="run what has no record (minnorm, blackbox, certify)")
+    parser.add_argument("--again", action="store_true", default=None, help="run all the peers anew (minnorm), or all (certify)")
     parser.add_argument(
         "--slow", action="store_true", default=None, help="run the slow peers too (minnorm); compile too (twins)"
     )

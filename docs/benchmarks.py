@@ -25,6 +25,7 @@ TITLES = {
     "hybrids": "What a surrogate saves a query attack",
     "stateful": "Query attacks against stateful detectors",
     "endpoint": "The client of a deployed model",
+    "certify": "Verdicts on properties whose truth is known",
     "minnorm": "Least distances at half the peers' passes",
 }
 HEAD = """# Benchmarks

@@ -21,6 +21,7 @@ LAYERS = {
     "defend": 4,
     "auditing": 5,
     "serving": 5,
+    "verifying": 5,
     "report": 6,
     "cli": 7,
 }

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         Ssim,
         parse_threat,
     )
+    from robustly.verifying.verify import verify
 
 _HOMES = {
     "robustly.adapters.ensemble": ("mean_gradients", "mean_logits", "mean_losses"),
@@ -129,6 +130,7 @@ _HOMES = {
         "Ssim",
         "parse_threat",
     ),
+    "robustly.verifying.verify": ("verify",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

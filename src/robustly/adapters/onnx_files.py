@@ -9,20 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from robustly.adapters.packed import read_packed
 from robustly.core.errors import UsageError
 
 
 def read_onnx(path: Path) -> tuple[Any, str]:
-    """The `ModelProto` with all weights inside it, checked, and its sha256.
+    """The `ModelProto` of an .onnx or .onnx.gz file with all weights inside it, checked, and its sha256 (unpacked).
 
     Raises:
         UsageError: missing, damaged, invalid, or with weights outside its own folder, behind a link, or out of bounds.
     """
     import onnx
 
-    if not path.is_file():
-        raise UsageError(f"no model file {path}.")
-    content = path.read_bytes()
+    content = read_packed(path, "model")
     total = hashlib.sha256(content)
     try:
         proto = onnx.load_model_from_string(content)

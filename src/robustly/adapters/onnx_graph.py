@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustly.adapters.onnx_layers import OPERATORS, VARIABLE, UnsupportedError
+from robustly.adapters.onnx_layers import OPERATORS, PARTED, VARIABLE, UnsupportedError
+from robustly.adapters.onnx_patterns import put_together
 from robustly.core.errors import UsageError
 
 
@@ -37,43 +38,83 @@ class Wired(nn.Module):
         return values[self.end]
 
 
-def converted(proto: Any, start: str, end: str) -> nn.Module:
+def converted(proto: Any, start: str, end: str, row: tuple[int, ...] | None = None) -> nn.Module:
     """The graph of a checked `ModelProto` from input `start` to output `end`, frozen, in evaluation mode.
+
+    row: the shape of one input without its batch axis. With it the graph is read as a function of one row, whatever batch
+    size its file insists on: shapes become constants, and a reshape of a single row becomes one of every row. Whether that
+    reading is right for batches is for the caller to check.
 
     Raises:
         UnsupportedError: an operator that isn't converted; the message names it and its node.
     """
     shapes, opset = _shapes(proto), next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
     constants: dict[str, Tensor] = {tensor.name: _tensor(tensor) for tensor in proto.graph.initializer}
+    samples = {} if row is None else {start: torch.zeros(1, *row, dtype=_dtype(proto, start))}
     layers: list[nn.Module] = []
     wires: list[Wire] = []
-    for node in _needed(proto.graph.node, end):
+    named = {**constants, **{n.output[0]: _constant(n, n.op_type) for n in proto.graph.node if _plain_constant(n)}}
+    for node in _needed(put_together(proto.graph.node, named), end):
         told = f"{node.op_type} at node {node.name or node.output[0]}"
         if node.op_type == "Constant":
             constants[node.output[0]] = _constant(node, told)
             continue
-        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
+        if node.op_type == "Shape" and node.input[0] in samples and not node.attribute:
+            constants[node.output[0]] = torch.tensor(samples[node.input[0]].shape)
+            continue
+        if node.op_type not in (*OPERATORS, *PARTED) or node.domain not in ("", "ai.onnx"):
             raise UnsupportedError(f"unsupported operator {told}")
         args = [None if not name else constants.get(name, VARIABLE) for name in node.input]
         fixed = VARIABLE not in args
         first = args[0] if fixed and args else None
-        shape = shapes.get(node.input[0]) if node.input else None
         at = {a.name: _attribute(a) for a in node.attribute}
-        at |= {"opset": opset, "rank": None if shape is None else len(shape), "row": _row(shape)}
+        at |= {"opset": opset, **_known(node.input[0] if node.input else "", shapes, samples)}
+        takes = tuple(n for n, a in zip(node.input, args, strict=True) if a is VARIABLE)
         try:
-            layer = OPERATORS[node.op_type](at, [VARIABLE, *args[1:]] if fixed else args)
+            wanted = [VARIABLE, *args[1:]] if fixed else args
+            if node.op_type in PARTED:
+                made = PARTED[node.op_type](at, wanted, len(node.output))
+            else:
+                made = [OPERATORS[node.op_type](at, wanted)]
+            for layer, name in zip(made, node.output, strict=False):
+                if fixed:
+                    constants[name] = layer.eval()(first)
+                    continue
+                layers.append(layer)
+                wires.append(Wire(takes, name))
+                if samples:
+                    samples[name] = _sampled(layer.eval(), [samples[n] for n in takes])
         except UnsupportedError as error:
             raise UnsupportedError(f"unsupported operator {told}: {error}") from None
         except (KeyError, RuntimeError, ValueError, TypeError, IndexError) as error:
             raise UnsupportedError(f"unsupported operator {told}: {type(error).__name__}: {error}") from None
-        if fixed:
-            constants[node.output[0]] = layer.eval()(first)
-            continue
-        layers.append(layer)
-        wires.append(Wire(tuple(n for n, a in zip(node.input, args, strict=True) if a is VARIABLE), node.output[0]))
     chain = [wire.takes for wire in wires] == [(n,) for n in [start, *(w.makes for w in wires)][: len(wires)]]
-    module = nn.Sequential(*layers) if chain else Wired(layers, wires, start, end)
+    chain = chain and len({wire.makes for wire in wires}) == len(wires) and all(w.makes for w in wires)
+    module = nn.Sequential(*layers) if chain and wires[-1].makes == end else Wired(layers, wires, start, end)
     return module.requires_grad_(False).eval()
+
+
+def _plain_constant(node: Any) -> bool:
+    return node.op_type == "Constant" and any(a.name in ("value", "value_float") for a in node.attribute)
+
+
+def _sampled(layer: nn.Module, values: list[Tensor]) -> Tensor:
+    with torch.no_grad():
+        return layer(*values)
+
+
+def _known(name: str, shapes: Mapping[str, tuple[int | None, ...]], samples: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What is known of an input of a node: its rank, the numbers of one row, and with a sample its whole shape."""
+    if name in samples:
+        shape = tuple(samples[name].shape)
+        return {"rank": len(shape), "row": math.prod(shape[1:]), "shape": shape}
+    found = shapes.get(name)
+    return {"rank": None if found is None else len(found), "row": _row(found), "shape": None}
+
+
+def _dtype(proto: Any, start: str) -> torch.dtype:
+    kind = next(value.type.tensor_type.elem_type for value in proto.graph.input if value.name == start)
+    return {1: torch.float32, 10: torch.float16, 11: torch.float64}[kind]
 
 
 def _needed(nodes: Any, end: str) -> list[Any]:
@@ -84,7 +125,7 @@ def _needed(nodes: Any, end: str) -> list[Any]:
             wanted.update(node.input)
             kept.append(node)
     for node in kept:
-        if len(wanted.intersection(node.output)) > 1:
+        if len(wanted.intersection(node.output)) > 1 and node.op_type not in PARTED:
             raise UnsupportedError(
                 f"unsupported operator {node.op_type} at node {node.name or node.output[0]}: several outputs"
             )

@@ -122,7 +122,7 @@ def _margins(operations: tuple[Operation, ...], value: Interval, goal: Goal) -> 
                 weight, bias = _weight(*args[1:], **kwargs)
                 _check((*args[0].shape[:-1], len(weight)), goal, operation)
                 return affine.margins(args[0], weight, bias, goal)
-            values[operation.node] = _applied(operation, args, kwargs)
+            values[operation.node] = applied(operation, args, kwargs)
     out = values.get(result) if isinstance(result, Node) else None
     if not isinstance(out, Interval):
         raise UnsupportedOperator("output", "output", "the network does not answer with one tensor made from its input")
@@ -130,7 +130,7 @@ def _margins(operations: tuple[Operation, ...], value: Interval, goal: Goal) -> 
     return _differences(out, goal)
 
 
-def _applied(operation: Operation, args: Any, kwargs: Any) -> Any:
+def applied(operation: Operation, args: Any, kwargs: Any) -> Any:
     """The rule of an operation, or on constants alone what the model computes."""
     name = operation.name
     varies = any(isinstance(a, Interval) for a in _leaves((args, kwargs)))

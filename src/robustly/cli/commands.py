@@ -16,6 +16,7 @@ from robustly.cli.report import report
 from robustly.cli.serve import serve
 from robustly.cli.show import show
 from robustly.cli.transfer import transfer
+from robustly.cli.verify import verify
 
 EXAMPLES = {
     audit: (
@@ -42,6 +43,7 @@ EXAMPLES = {
         "zoo:fashion_plain --label-only --write-endpoint endpoint.toml",
         "net.py:build --data test.npz --stateful-defence",
     ),
+    verify: ("net.onnx property.vnnlib --timeout 60s", "instances.csv --out results.csv"),
     listing: ("attacks", "zoo"),
 }
 """Of each command, what may follow its name. Run folders are those that the first example of audit makes."""
@@ -56,6 +58,7 @@ NAMES = {
     compare: "compare",
     replay: "replay",
     serve: "serve",
+    verify: "verify",
     listing: "list",
 }
 

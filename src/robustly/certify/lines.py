@@ -1,0 +1,107 @@
+"""CROWN bounds of linear rows of a network's outputs over boxes of its inputs, as a `Bounder`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from robustly.certify.linear.bounds import Specs, bounds
+from robustly.certify.linear.crown import crown
+from robustly.certify.linear.lowering.lower import lower
+from robustly.certify.linear.refine import refine
+from robustly.certify.linear.region import Region
+from robustly.certify.questions import Bounded, Bounder, Questions
+
+
+def lines(module: nn.Module, inputs: int) -> Bounder:
+    """CROWN all the way: every range that a plane depends on by a backward pass of its own.
+
+    Raises:
+        UnsupportedOperator: no rule for an operation of the module, which maps (N, inputs) to (N, K).
+    """
+    program = lower(module, (inputs,))
+
+    def least(region: Region, specs: Specs) -> Tensor:
+        return bounds(program, region, crown(program, region), specs)[0]
+
+    return _shared(least)
+
+
+def tuned_lines(module: nn.Module, inputs: int, steps: int = 20) -> Bounder:
+    """alpha-CROWN in full: the planes of every layer, those behind the hidden ranges too, chosen by `steps` steps of ascent.
+
+    Raises:
+        UnsupportedOperator: as `lines`.
+    """
+    program = lower(module, (inputs,))
+
+    def least(region: Region, specs: Specs) -> Tensor:
+        return refine(program, region, specs, steps)[1].lower
+
+    return _shared(least)
+
+
+def _shared(least: Callable[[Region, Specs], Tensor]) -> Bounder:
+    """Questions of one box side by side, so that its hidden ranges are found once for all of them."""
+
+    def bound(questions: Questions) -> Bounded:
+        group, first, place = _groups(questions)
+        rows, offsets = questions.rows, questions.offsets
+        count = int(place.max()) + 1 if len(place) else 1
+        weights = rows[first].repeat(1, count, 1).unflatten(1, (count, rows.shape[1])).clone()
+        constants = offsets[first].repeat(1, count).unflatten(1, (count, rows.shape[1])).clone()
+        weights[group, place], constants[group, place] = rows, offsets
+        region = Region(questions.lower[first], questions.upper[first])
+        with torch.no_grad():
+            found = least(region, Specs(weights.flatten(1, 2), constants.flatten(1, 2)))
+        return Bounded(found.unflatten(1, (count, rows.shape[1]))[group, place])
+
+    return bound
+
+
+def _groups(questions: Questions) -> tuple[Tensor, Tensor, Tensor]:
+    """For neighbours with the same box: the number of their group (Q,), the first of each group (G,), the place in it (Q,)."""
+    count = len(questions)
+    fresh = torch.ones(count, dtype=torch.bool)
+    if count > 1:
+        same = (questions.lower[1:] == questions.lower[:-1]).all(1) & (questions.upper[1:] == questions.upper[:-1]).all(
+            1
+        )
+        fresh[1:] = ~same
+    group, first = fresh.long().cumsum(0) - 1, fresh.nonzero().squeeze(1)
+    return group, first, torch.arange(count) - first[group]
+
+
+def sensitive_lines(module: nn.Module, inputs: int) -> Bounder:
+    """The same bounds, with what the width of each input costs: the bound's own derivative by the ends of the box, times the side.
+
+    It counts what a narrower box would do to the planes of every layer, and not only the slope at the input; on the benchmark of
+    small text classifiers a search by it needs a third of the boxes.
+
+    Raises:
+        UnsupportedOperator: as `lines`.
+    """
+    program = lower(module, (inputs,))
+
+    def bound(questions: Questions) -> Bounded:
+        low, high = questions.lower.clone().requires_grad_(), questions.upper.clone().requires_grad_()
+        with torch.enable_grad():
+            region = Region(low, high)
+            least, line = bounds(program, region, crown(program, region), Specs(questions.rows, questions.offsets))
+            best = least.amax(1)
+            best = torch.where(torch.isfinite(best), best, 0.0)
+            down, up = torch.autograd.grad(best.sum(), (low, high), allow_unused=True)
+        corner = _corner(questions, least.detach(), line.slope.detach())
+        if down is None or up is None:
+            return Bounded(least.detach(), None, corner)
+        return Bounded(least.detach(), (down - up).clamp_min(0) * (questions.upper - questions.lower), corner)
+
+    return bound
+
+
+def _corner(questions: Questions, least: Tensor, slope: Tensor) -> Tensor:
+    """Where the line of the best row is least."""
+    best = least.argmax(1)[:, None, None].expand(-1, 1, slope.shape[2])
+    return torch.where(slope.gather(1, best).squeeze(1) > 0, questions.lower, questions.upper)

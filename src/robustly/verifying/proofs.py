@@ -1,0 +1,66 @@
+"""The proofs that are tried on what the search leaves open, cheapest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from robustly.certify.boxes import boxes
+from robustly.certify.lines import lines, sensitive_lines, tuned_lines
+from robustly.certify.questions import Bounder, Questions
+from robustly.certify.splitting import Look, Searched, split_inputs
+
+Make: TypeAlias = Callable[[nn.Module, int], Bounder]
+"""Bounds of a network with so many inputs."""
+
+Complete: TypeAlias = Callable[[nn.Module, Questions, Look, Callable[[], bool]], Searched]
+"""A complete search: the network, the questions, where to show points, and whether the time is over."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A complete search under its name. inputs: the most inputs that it is used for. share: of the time that is left."""
+
+    name: str
+    search: Complete
+    inputs: int = 10**9
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """bounds: named makers of bounds, cheapest first, each tried once on what is open. complete: tried in their order on the rest."""
+
+    bounds: tuple[tuple[str, Make], ...]
+    complete: tuple[Way, ...] = ()
+
+
+def standard() -> Proofs:
+    """What `verify` uses."""
+    return Proofs(
+        bounds=(("interval", boxes), ("CROWN", lines), ("alpha-CROWN", tuned_lines)),
+        complete=(Way("input splitting", by_inputs, 50),),
+    )
+
+
+def by_inputs(module: nn.Module, questions: Questions, look: Look, over: Callable[[], bool]) -> Searched:
+    """Branch and bound on the inputs with CROWN, boxes cut where the bound's derivative says."""
+    bound = sensitive_lines(module, questions.lower.shape[1])
+    return split_inputs(questions, bound, look, over, batch=batch_of(module))
+
+
+def batch_of(module: nn.Module) -> int:
+    """Boxes at once: few for wide networks, whose tensors would leave the caches."""
+    widest = max([max(p.shape) for p in module.parameters() if p.dim()], default=1)
+    return max(16, min(512, 2**17 // widest))
+
+
+def in_parts(bound: Bounder, questions: Questions, size: int) -> tuple[Tensor, Tensor]:
+    """The best row of each question (Q,), and all rows (Q, R), some questions at a time."""
+    parts = [bound(questions.take(i)).least for i in torch.arange(len(questions)).split(size)]
+    least = torch.cat(parts) if parts else questions.offsets[:, :0]
+    return least.amax(1), least
