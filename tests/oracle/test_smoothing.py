@@ -30,7 +30,9 @@ def test_votes_are_those_of_the_content_in_any_company_and_any_cut():
 
 
 def test_purposes_and_seeds_draw_apart():
-    first, other = (torch.cat(list(Smoothing(linear(), Gaussian(0.3), seed=s)._copies(inputs()[0], "a", 0, 9))) for s in (0, 1))
+    first, other = (
+        torch.cat(list(Smoothing(linear(), Gaussian(0.3), seed=s)._copies(inputs()[0], "a", 0, 9))) for s in (0, 1)
+    )
     (second,) = Smoothing(linear(), Gaussian(0.3))._copies(inputs()[0], "b", 0, 9)
     assert (first != second).float().mean() > 0.9
     assert (first != other).float().mean() > 0.9

@@ -110,9 +110,11 @@ def told(model: Model, stages: Sequence[PlanStage]) -> list[str]:
     if smoothing_of(model) is None:
         return []
     out = [
-        "certificates and counterexamples are about the smoothed classifier, which any number of votes only samples: an input "
-        f"is a counterexample where {FRESH} answers' fresh votes say so but for a chance of {WRONGLY:g}, and an abstention is "
-        "none; on an unperturbed input an abstention counts as misclassified"
+        (
+            "certificates and counterexamples are about the smoothed classifier, which any number of votes only samples: an input "
+            f"is a counterexample where {FRESH} answers' fresh votes say so but for a chance of {WRONGLY:g}, and an abstention is "
+            "none; on an unperturbed input an abstention counts as misclassified"
+        )
     ]
     for stage in stages:
         if lookup(stage.spec.kind, stage.spec.name).needs == "votes":

@@ -88,7 +88,9 @@ def smoothing_early(
     return _certifier(ballot, n, level)
 
 
-def radii(model: Model, x: Tensor, *, n0: int = 100, n: int = 100_000, alpha: float = 0.001, examples: int = 1) -> Radii:
+def radii(
+    model: Model, x: Tensor, *, n0: int = 100, n: int = 100_000, alpha: float = 0.001, examples: int = 1
+) -> Radii:
     """The class of the smoothed classifier at inputs x (B, ...) and the radius within which it doesn't change.
 
     CERTIFY of Cohen et al. 2019; each radius is wrong with probability at most alpha / examples.
@@ -123,7 +125,10 @@ def _certifier(ballot: Callable[[Smoothing, Tensor, Goal, float], Ballot], n: in
         noise = noise_of(smoothed)
         distance = reach(around, noise.norm)
         if distance is None:
-            return abstain(goal, f"{noise.name} noise certifies balls, not a {type(around).__name__}")
+            return abstain(
+                goal,
+                f"{noise.name} noise certifies sets of numbers around an input, and this is of kind {type(around).__name__}",
+            )
         few = _too_few(noise, float(distance.min()), n, level)
         if few:
             return abstain(goal, few)
@@ -180,9 +185,7 @@ def _counted(smoothed: Smoothing, x: Tensor, n0: int, n: int, level: float) -> B
     return Ballot(label, hits, n, lower_bound(hits, n, level), n0 + n)
 
 
-def _sequential(
-    smoothed: Smoothing, x: Tensor, n0: int, n: int, step: int, level: float, distance: float
-) -> Ballot:
+def _sequential(smoothed: Smoothing, x: Tensor, n0: int, n: int, step: int, level: float, distance: float) -> Ballot:
     noise, label = noise_of(smoothed), _chosen(smoothed, x, n0)
     needed = float(noise.needed(torch.tensor(distance, dtype=torch.float64)))
     hits = trials = 0
@@ -218,4 +221,6 @@ def _too_few(noise: Noise, distance: float, n: int, level: float) -> str:
         return ""
     best = float(noise.radius(torch.tensor(lower_bound(n, n, level), dtype=torch.float64)))
     more = f"n of {at_least:,} or more, or a larger sigma" if at_least < 10**9 else "a larger sigma"
-    return f"n={n} votes, all for one class, hold up to {noise.norm} {best:.4g}, short of {distance:.4g}: it takes {more}"
+    return (
+        f"n={n} votes, all for one class, hold up to {noise.norm} {best:.4g}, short of {distance:.4g}: it takes {more}"
+    )

@@ -116,8 +116,12 @@ def audit(
     goes on where it was.
     """
     refuse_private(model)
-    folder = Path(out or default_folder(model if smooth is None else f"{model}-smooth-{smooth}", data, threat, plan, limit))
-    plan = plan or ("smoothed" if smooth else "blackbox" if is_address(model) or access in ("scores", "labels") else "fast")
+    folder = Path(
+        out or default_folder(model if smooth is None else f"{model}-smooth-{smooth}", data, threat, plan, limit)
+    )
+    plan = plan or (
+        "smoothed" if smooth else "blackbox" if is_address(model) or access in ("scores", "labels") else "fast"
+    )
     given_sizes, seconds, bounds, rows = (
         values.sizes(eps),
         values.duration(time),

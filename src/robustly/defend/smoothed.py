@@ -63,8 +63,10 @@ def smooth(
     smoothing = Smoothing(asked, made, votes, seed)
     settings = f"{asked.digest} {made!r} {votes} {seed}"
     told = (
-        f"verdicts are about the smoothed model: {base.name} under {made.name} noise of sigma {made.sigma:g} in input units, "
-        "added before any normalisation and not clipped to the range; the model itself has no certificate",
+        (
+            f"verdicts are about the smoothed model: {base.name} under {made.name} noise of sigma {made.sigma:g} in input units, "
+            "added before any normalisation and not clipped to the range; the model itself has no certificate"
+        ),
         f"a pass of the smoothed model is {votes} of {base.name}",
     )
     out = replace(

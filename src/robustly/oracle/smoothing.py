@@ -138,4 +138,3 @@ def refuse_scale(model: Model) -> None:
 def _shares(found: Tensor, votes: int) -> Tensor:
     """Centred, so that nobody takes them for probabilities where logits are wanted."""
     return found.float() / votes - 1 / len(found)
-

@@ -52,7 +52,7 @@ class Gaussian:
 
     sigma: float
     name: ClassVar[str] = "gaussian"
-    norm: ClassVar[Literal["l2"]] = "l2"
+    norm: ClassVar[Literal["l1", "l2"]] = "l2"
 
     def __post_init__(self) -> None:
         """Refuse a sigma that is none."""
@@ -89,7 +89,7 @@ class Laplace:
 
     sigma: float
     name: ClassVar[str] = "laplace"
-    norm: ClassVar[Literal["l1"]] = "l1"
+    norm: ClassVar[Literal["l1", "l2"]] = "l1"
 
     def __post_init__(self) -> None:
         """Refuse a sigma that is none."""
@@ -126,7 +126,7 @@ class Uniform:
 
     sigma: float
     name: ClassVar[str] = "uniform"
-    norm: ClassVar[Literal["l1"]] = "l1"
+    norm: ClassVar[Literal["l1", "l2"]] = "l1"
 
     def __post_init__(self) -> None:
         """Refuse a sigma that is none."""
