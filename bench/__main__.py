@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.bars import Outcome, machine, printed
 
-NAMES = ("pgd", "minnorm", "autoattack", "deep", "speed", "twins", "blackbox", "stateful", "endpoint")
+NAMES = ("pgd", "minnorm", "autoattack", "deep", "speed", "twins", "blackbox", "stateful", "endpoint", "smoothing")
 
 
 def main() -> int:

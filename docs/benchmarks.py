@@ -24,6 +24,7 @@ TITLES = {
     "blackbox": "Query attacks beside the peers",
     "stateful": "Query attacks against stateful detectors",
     "endpoint": "The client of a deployed model",
+    "smoothing": "Randomised smoothing: a published table, and coverage",
     "minnorm": "Least distances at half the peers' passes",
 }
 HEAD = """# Benchmarks

@@ -77,7 +77,7 @@ def clean_pass(problem: Problem, index: Tensor, eps: float, spent: dict[int, lis
     """Ask the model about unperturbed examples: misclassified, invalid, or open."""
     x, goal = take(problem.x, index), problem.goal(index)
     smoothing = smoothing_of(problem.model)
-    if smoothing is not None:
+    if smoothing is not None and isinstance(x, Tensor):
         _charge(spent, index, forward=torch.full_like(index, FRESH + 1))
         return Outcome(read_votes(smoothing, goal, index, x, eps), 0, smoothing.scores(x))
     afar = problem.model.remote is not None
