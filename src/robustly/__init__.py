@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from robustly.auditing.transfer import transfer_matrix
     from robustly.certify.interval import interval
     from robustly.certify.smoothing import radii, smoothing, smoothing_early
+    from robustly.certify.trees import trees
     from robustly.core.records import Record, read_record
     from robustly.core.transfers import Transfer, read_transfer
     from robustly.defend.smoothed import predict, smooth
@@ -99,6 +100,7 @@ _HOMES = {
     "robustly.auditing.transfer": ("transfer_matrix",),
     "robustly.certify.interval": ("interval",),
     "robustly.certify.smoothing": ("radii", "smoothing", "smoothing_early"),
+    "robustly.certify.trees": ("trees",),
     "robustly.core.records": ("Record", "read_record"),
     "robustly.core.transfers": ("Transfer", "read_transfer"),
     "robustly.defend.smoothed": ("predict", "smooth"),

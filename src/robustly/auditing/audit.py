@@ -48,6 +48,8 @@ ANSWERS = "answers.sqlite"
 """What an endpoint answered, in the run folder."""
 BATCH_NUMBERS = 2**23
 """Most input numbers in a batch when its size is left to us: 32 MB of float32."""
+USUAL = {"votes": "smoothed", "trees": "trees"}
+"""Plans for models of a structure."""
 VOTED = 16
 """Most examples in a batch of a smoothed model, each of which takes thousands of passes."""
 
@@ -86,7 +88,7 @@ def audit(
     data: (x, y), with x float (N, ...) or N texts and y the N labels, or a source such as "zoo:fashion", "test.npz".
     threat: Linf(8 / 255), "linf:8/255", ...; eps in input units, before any normalisation.
     plan: "quick", "fast", "standard", a .toml file, or a list of attacks and certifiers; by default "fast", and "blackbox"
-        for a model that gives no gradients. Attacks on labels alone that take a `pool` and were given none may set out from
+        for a model that gives no gradients, "trees" for ensembles of trees, "smoothed" for smoothed models. Attacks on labels alone that take a `pool` and were given none may set out from
         up to 100 of the data's own inputs.
     eps: further sizes, for the curve of robust accuracy; verdicts are carried over from one to the other.
     out: run folder; None keeps the run in memory. An interrupted run in a folder goes on where it was.
@@ -123,7 +125,8 @@ def audit(
     others = [
         in_range(load_model(s, range=range, device=device, trust_pickle=trust_pickle), examples) for s in surrogates
     ]
-    usual = "smoothed" if smoothing_of(loaded) else "fast" if loaded.access == Access.GRADIENTS else "blackbox"
+    usual = "fast" if loaded.access == Access.GRADIENTS else "blackbox"
+    usual = usual if loaded.structure is None else USUAL.get(loaded.structure.kind, usual)
     stages = with_surrogates(chosen or load_plan(usual), others)
     source = Source(
         str(model) if isinstance(model, (str, Path)) else None,

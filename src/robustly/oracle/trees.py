@@ -41,6 +41,14 @@ class Trees:
         return np.stack([self.base + self.value[rows].sum(0) for rows in inside])
 
 
+def at_most(threshold: np.ndarray) -> np.ndarray:
+    """The largest float32 that is <= a float64: of float32 inputs the same ones go left."""
+    wide = np.asarray(threshold, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        near = wide.astype(np.float32)
+    return np.where(near.astype(np.float64) > wide, np.nextafter(near, np.float32(-np.inf)), near)
+
+
 def trees_of(model: Model) -> Trees | None:
     """The trees behind a model, if it is made of them."""
     return model.structure if isinstance(model.structure, Trees) else None

@@ -7,10 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robustly.oracle.trees import Trees
+from robustly.oracle.trees import Trees, at_most
 
 LARGEST = 2**26
 """Most numbers in the table of leaves: 256 MB for its two sides."""
+
+
+__all__ = ["Tree", "Unreadable", "assembled", "at_most", "below"]
 
 
 class Unreadable(Exception):  # noqa: N818 - why there is no structure; becomes a note, and empty says nothing
@@ -26,14 +29,6 @@ class Tree(NamedTuple):
     feature: np.ndarray
     cut: np.ndarray
     value: np.ndarray
-
-
-def at_most(threshold: np.ndarray) -> np.ndarray:
-    """The largest float32 that is <= a float64: of float32 inputs the same ones go left."""
-    wide = np.asarray(threshold, dtype=np.float64)
-    with np.errstate(over="ignore"):
-        near = wide.astype(np.float32)
-    return np.where(near.astype(np.float64) > wide, np.nextafter(near, np.float32(-np.inf)), near)
 
 
 def below(threshold: np.ndarray) -> np.ndarray:

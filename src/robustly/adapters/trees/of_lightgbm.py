@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from robustly.adapters.trees.nodes import Tree, Unreadable, assembled, at_most
+from robustly.adapters.trees.nodes import Tree, Unreadable, assembled, at_most, below
 from robustly.adapters.trees.of_sklearn import raised
 from robustly.oracle.trees import Trees
 
 UNIT = 2.0**-53
+ZERO = np.float32(1e-35)
+"""Inputs up to this size are read as 0."""
 
 
 def raw_scores(estimator: Any) -> Callable[[Any], np.ndarray]:
@@ -51,7 +53,13 @@ def _tree(root: dict[str, Any], column: int, columns: int) -> Tree:
             raise Unreadable("they take 0 for a missing value")
         left[i], right[i] = place[id(node["left_child"])], place[id(node["right_child"])]
         feature[i], cut[i] = node["split_feature"], node["threshold"]
-    return Tree(left, right, feature, at_most(cut), raised(value, column, columns))
+    return Tree(left, right, feature, _cut(cut), raised(value, column, columns))
+
+
+def _cut(threshold: np.ndarray) -> np.ndarray:
+    """The largest float32 that goes left, where what is nearly 0 goes the way of 0."""
+    cut = at_most(threshold)
+    return np.where(threshold >= 0, np.maximum(cut, ZERO), np.minimum(cut, below(-ZERO)))
 
 
 def _walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
