@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from robustly.auditing.single import Result, attack
     from robustly.auditing.transfer import transfer_matrix
     from robustly.certify.interval import interval
+    from robustly.certify.patches import column_votes, double_masking
     from robustly.certify.smoothing import radii, smoothing, smoothing_early
     from robustly.certify.trees import trees
     from robustly.core.records import Record, read_record
     from robustly.core.transfers import Transfer, read_transfer
+    from robustly.defend.patches import banded, cleansed
     from robustly.defend.smoothed import predict, smooth
     from robustly.oracle.model import Access, Model
     from robustly.report.html import write_report
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
         Flow,
         Grid,
         Linf,
+        Patch,
         Rotate,
         Shift,
         Ssim,
@@ -99,10 +102,12 @@ _HOMES = {
     "robustly.auditing.single": ("Result", "attack"),
     "robustly.auditing.transfer": ("transfer_matrix",),
     "robustly.certify.interval": ("interval",),
+    "robustly.certify.patches": ("column_votes", "double_masking"),
     "robustly.certify.smoothing": ("radii", "smoothing", "smoothing_early"),
     "robustly.certify.trees": ("trees",),
     "robustly.core.records": ("Record", "read_record"),
     "robustly.core.transfers": ("Transfer", "read_transfer"),
+    "robustly.defend.patches": ("banded", "cleansed"),
     "robustly.defend.smoothed": ("predict", "smooth"),
     "robustly.oracle.model": ("Access", "Model"),
     "robustly.report.html": ("write_report",),
@@ -130,6 +135,7 @@ _HOMES = {
         "Flow",
         "Grid",
         "Linf",
+        "Patch",
         "Rotate",
         "Shift",
         "Ssim",

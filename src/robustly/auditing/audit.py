@@ -48,7 +48,7 @@ ANSWERS = "answers.sqlite"
 """What an endpoint answered, in the run folder."""
 BATCH_NUMBERS = 2**23
 """Most input numbers in a batch when its size is left to us: 32 MB of float32."""
-USUAL = {"votes": "smoothed", "trees": "trees"}
+USUAL = {"votes": "smoothed", "trees": "trees", "masks": "patches", "bands": "patches"}
 """Plans for models of a structure."""
 VOTED = 16
 """Most examples in a batch of a smoothed model, each of which takes thousands of passes."""

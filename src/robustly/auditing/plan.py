@@ -39,7 +39,7 @@ from robustly.threats.base import Finite, PerturbationSet
 from robustly.threats.enumerated import Enumerated
 from robustly.threats.parse import NORMS
 
-NAMES = ("quick", "fast", "standard", "plus", "rand", "deep", "blackbox", "smoothed", "trees")
+NAMES = ("quick", "fast", "standard", "plus", "rand", "deep", "blackbox", "smoothed", "trees", "patches")
 KEYS = ("probe", "nearest", "only", "random", "labels", "original", "after_hit")
 """What a stage says of itself; its other keys are the arguments of its attack or certifier."""
 OTHER = "other"
