@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from robustly.auditing.single import Result, attack
     from robustly.auditing.transfer import transfer_matrix
     from robustly.certify.interval import interval
+    from robustly.certify.lipschitz import lipschitz
     from robustly.certify.patches import column_votes, double_masking
     from robustly.certify.smoothing import radii, smoothing, smoothing_early
     from robustly.certify.trees import trees
     from robustly.core.records import Record, read_record
     from robustly.core.transfers import Transfer, read_transfer
+    from robustly.defend.lipschitz import aol
     from robustly.defend.patches import banded, cleansed
     from robustly.defend.smoothed import predict, smooth
     from robustly.oracle.model import Access, Model
@@ -102,11 +104,13 @@ _HOMES = {
     "robustly.auditing.single": ("Result", "attack"),
     "robustly.auditing.transfer": ("transfer_matrix",),
     "robustly.certify.interval": ("interval",),
+    "robustly.certify.lipschitz": ("lipschitz",),
     "robustly.certify.patches": ("column_votes", "double_masking"),
     "robustly.certify.smoothing": ("radii", "smoothing", "smoothing_early"),
     "robustly.certify.trees": ("trees",),
     "robustly.core.records": ("Record", "read_record"),
     "robustly.core.transfers": ("Transfer", "read_transfer"),
+    "robustly.defend.lipschitz": ("aol",),
     "robustly.defend.patches": ("banded", "cleansed"),
     "robustly.defend.smoothed": ("predict", "smooth"),
     "robustly.oracle.model": ("Access", "Model"),

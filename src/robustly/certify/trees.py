@@ -33,7 +33,7 @@ class Pieces(NamedTuple):
 
     def take(self, where: np.ndarray) -> Pieces:
         """Some of them."""
-        return Pieces(*(part[where] for part in self))
+        return Pieces(self.low[where], self.high[where], self.worth[where], self.group[where])
 
     @property
     def starts(self) -> np.ndarray:
@@ -130,8 +130,8 @@ def merge(pieces: Pieces, most: int) -> Pieces:
             heapq.heappush(heap, (len(joint.group), count, joint))
     done += [g for _, _, g in heap]
     sizes = [len(g.group) for g in done]
-    columns = (np.concatenate(part) for part in list(zip(*done, strict=True))[:3])
-    return Pieces(*columns, np.repeat(np.arange(len(done)), sizes))
+    low, high, worth = (np.concatenate(part) for part in list(zip(*done, strict=True))[:3])
+    return Pieces(low, high, worth, np.repeat(np.arange(len(done)), sizes))
 
 
 def _joined(one: Pieces, other: Pieces, most: int) -> Pieces | None:

@@ -59,7 +59,7 @@ def _tree(root: dict[str, Any], column: int, columns: int) -> Tree:
 def _cut(threshold: np.ndarray) -> np.ndarray:
     """The largest float32 that goes left, where what is nearly 0 goes the way of 0."""
     cut = at_most(threshold)
-    return np.where(threshold >= 0, np.maximum(cut, ZERO), np.minimum(cut, below(-ZERO)))
+    return np.where(threshold >= 0, np.maximum(cut, ZERO), np.minimum(cut, below(np.array(-ZERO))))
 
 
 def _walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
