@@ -70,7 +70,9 @@ class PatchSet(Smooth):
         if not self.side:
             return torch.zeros_like(self.x[:, :1], dtype=torch.bool)
         sums = F.avg_pool2d(value.double()[:, None], self._sides, stride=1)[:, 0]
-        place = sums.flatten(1).argmax(1)
+        # squares that are alike but for rounding are taken in their order, which is then the same in any units
+        share = sums.flatten(1) / sums.flatten(1).amax(1, keepdim=True).clamp_min(1e-300)
+        place = (share * 2**16).round_().argmax(1)
         return self._square(place // sums.shape[2], place % sums.shape[2])
 
     def _square(self, top: Tensor, left: Tensor) -> Tensor:
