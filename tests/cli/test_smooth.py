@@ -17,6 +17,8 @@ def test_smooth(tmp_path, capsys):
     assert record.plan == "smoothed"
     assert record.rows[0].verdict == "certified"
     assert record.rows[1].verdict in ("misclassified", "unknown", "broken")
-    assert "verdicts are about the smoothed model" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "verdicts are about the smoothed model" in said
+    assert "nothing about the model itself" in said
     assert main([*words[:-1], "gauss:0.25", "--out", str(tmp_path / "other")]) == 2
     assert "gaussian" in capsys.readouterr().err

@@ -211,6 +211,10 @@ def finish(
         here.show(summary_table(record))
         here.say("")
     here.say(bracket(record), style="bold")
+    if record.model.smoothed is not None:
+        here.say(
+            f"all of it is about the smoothed classifier ({record.model.smoothed}), and nothing about the model itself"
+        )
     if record.endpoint is not None:
         here.say(paid(record.endpoint))
     for note in record.notes if verbose else ():
