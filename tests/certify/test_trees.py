@@ -19,7 +19,7 @@ from robustly.adapters.sklearn import from_sklearn
 from robustly.certify.trees import least_margin, merge, reachable, trees
 from robustly.core.errors import UsageError
 from robustly.goals import Goal
-from robustly.oracle.trees import trees_of
+from robustly.oracle.trees import at_most, trees_of
 from robustly.threats import L2, Domain, Grid, Linf
 
 
@@ -60,7 +60,9 @@ def cells(ensemble, low, high):
     sides = []
     for d in range(ensemble.features):
         cuts = np.unique(ensemble.high[:, d])
-        points = np.concatenate((cuts, np.nextafter(cuts, np.float32(np.inf)), np.float32([low[d], high[d]])))
+        points = np.concatenate(
+            (cuts, np.nextafter(cuts, np.float32(np.inf)), np.stack((-at_most(-low[d]), at_most(high[d]))))
+        )
         sides.append(np.unique(points[(points >= low[d]) & (points <= high[d])]))
     return np.array(list(itertools.product(*sides)), dtype=np.float32)
 

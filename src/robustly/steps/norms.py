@@ -37,15 +37,19 @@ def largest_gain(weight: Tensor, groups: int = 1) -> float:
 
 
 def _gain(weight: Tensor) -> float:
-    m = gram(weight if weight.dim() == 4 or weight.shape[0] > weight.shape[1] else weight.t())
-    if not torch.isfinite(m).all():
-        return float("inf")
+    """Of one group: the least of what its Gram matrices and, for small matrices, its singular values say."""
+    if weight.dim() == 4:
+        return _radius(gram(weight)) ** 0.5
+    if min(weight.shape) <= EXACT:
+        return float(torch.linalg.matrix_norm(weight.double(), 2)) if torch.isfinite(weight).all() else float("inf")
+    return min(_radius(gram(weight)), _radius(gram(weight.t()))) ** 0.5
+
+
+def _radius(m: Tensor) -> float:
+    """At least the spectral radius of a symmetric matrix of numbers >= 0."""
     v, best = torch.ones(len(m), dtype=torch.float64, device=m.device), float("inf")
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if torch.isfinite(m).all() else 0):
         image = m @ v
         best = min(best, float((image / v).max()))
         v = (image / image.max().clamp_min(1e-300)).clamp_min(1e-12)
-    gain = best**0.5
-    if weight.dim() == 2 and min(weight.shape) <= EXACT:
-        gain = min(gain, float(torch.linalg.matrix_norm(weight.double(), 2)) * (1 + 1e-9))
-    return gain
+    return best

@@ -96,8 +96,14 @@ def test_scikit_learn(classes):
     assert any("begin from a DecisionTreeClassifier" in note for note in odd.notes)
 
 
+class Turned(RandomForestClassifier):
+    def predict_proba(self, X):
+        return super().predict_proba(X)[:, ::-1]
+
+
 def test_what_has_no_trees_has_no_structure():
     x, y = data()
+    assert load_model(Turned(3).fit(x, y)).structure is None
     assert load_model(make_pipeline(StandardScaler(), RandomForestClassifier(3)).fit(x, y)).structure is None
 
 

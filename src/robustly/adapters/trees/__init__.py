@@ -33,8 +33,10 @@ def grown(estimator: Any) -> Grown:
             from robustly.adapters.trees.of_lightgbm import raw_scores, read
 
             scores = raw_scores(estimator)
-        else:
+        elif root == "sklearn":
             from robustly.adapters.trees.of_sklearn import read
+        else:  # a subclass of another's, too: what it makes of its trees isn't known
+            return Grown(None)
         return Grown(read(estimator), "", scores)
     except Unreadable as error:
         return Grown(None, f"its trees have no certificate: {error}" if str(error) else "", scores)
