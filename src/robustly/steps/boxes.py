@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,7 +28,7 @@ def boxed(layer: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         middle = F.linear((low + high) / 2, layer.weight, layer.bias)
         return _around(middle, F.linear((high - low) / 2, layer.weight.abs()))
     if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros":
-        settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        settings: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
         middle = F.conv2d((low + high) / 2, layer.weight, layer.bias, *settings)
         return _around(middle, F.conv2d((high - low) / 2, layer.weight.abs(), None, *settings))
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and not layer.training and layer.running_var is not None:
