@@ -38,14 +38,22 @@ if TYPE_CHECKING:
     from robustly.auditing.transfer import transfer_matrix
     from robustly.certify.crown import alpha_crown, crown, crown_ibp, forward_lines
     from robustly.certify.interval import interval
+    from robustly.certify.lipschitz import lipschitz
+    from robustly.certify.patches import column_votes, double_masking
+    from robustly.certify.smoothing import radii, smoothing, smoothing_early
+    from robustly.certify.trees import trees
     from robustly.core.records import Record, read_record
     from robustly.core.transfers import Transfer, read_transfer
+    from robustly.defend.lipschitz import aol
+    from robustly.defend.patches import banded, cleansed
+    from robustly.defend.smoothed import predict, smooth
     from robustly.oracle.model import Access, Model
     from robustly.report.html import write_report
     from robustly.steps.blur import ti
     from robustly.steps.combinators import in_turn, per_target, restarts
     from robustly.steps.expectation import averaged, expected
     from robustly.steps.input_views import admix, di, si, ssa
+    from robustly.steps.noises import Gaussian, Laplace, Uniform
     from robustly.steps.patches import patches
     from robustly.steps.pool import Pool
     from robustly.steps.radius import least_radius
@@ -65,6 +73,7 @@ if TYPE_CHECKING:
         Flow,
         Grid,
         Linf,
+        Patch,
         Rotate,
         Shift,
         Ssim,
@@ -98,14 +107,22 @@ _HOMES = {
     "robustly.auditing.transfer": ("transfer_matrix",),
     "robustly.certify.crown": ("alpha_crown", "crown", "crown_ibp", "forward_lines"),
     "robustly.certify.interval": ("interval",),
+    "robustly.certify.lipschitz": ("lipschitz",),
+    "robustly.certify.patches": ("column_votes", "double_masking"),
+    "robustly.certify.smoothing": ("radii", "smoothing", "smoothing_early"),
+    "robustly.certify.trees": ("trees",),
     "robustly.core.records": ("Record", "read_record"),
     "robustly.core.transfers": ("Transfer", "read_transfer"),
+    "robustly.defend.lipschitz": ("aol",),
+    "robustly.defend.patches": ("banded", "cleansed"),
+    "robustly.defend.smoothed": ("predict", "smooth"),
     "robustly.oracle.model": ("Access", "Model"),
     "robustly.report.html": ("write_report",),
     "robustly.steps.blur": ("ti",),
     "robustly.steps.combinators": ("in_turn", "per_target", "restarts"),
     "robustly.steps.expectation": ("averaged", "expected"),
     "robustly.steps.input_views": ("admix", "di", "si", "ssa"),
+    "robustly.steps.noises": ("Gaussian", "Laplace", "Uniform"),
     "robustly.steps.patches": ("patches",),
     "robustly.steps.pool": ("Pool",),
     "robustly.steps.radius": ("least_radius",),
@@ -125,6 +142,7 @@ _HOMES = {
         "Flow",
         "Grid",
         "Linf",
+        "Patch",
         "Rotate",
         "Shift",
         "Ssim",

@@ -23,6 +23,7 @@ from robustly.threats import (
     Flow,
     Grid,
     Linf,
+    Patch,
     Rotate,
     Shift,
     Ssim,
@@ -55,7 +56,7 @@ def attacks():
     return [entry for entry in entries("attack") if "surrogate" not in entry.parameters]
 
 
-OF_IMAGES = (Rotate, Shift, Corrupt, Flow, Colour, Ssim, Features)
+OF_IMAGES = (Rotate, Shift, Corrupt, Flow, Colour, Ssim, Features, Patch)
 """Threats to images (C, H, W) alone, which have one size for all rows, in no units of the input."""
 
 
@@ -77,7 +78,7 @@ def threats_for(entry, shape=(1, 4, 4)):
         return [Features(0.3, Layers(math.prod(shape)).eval())] if len(shape) == 3 else []
     numbers = [Linf(0.15), L2(0.6), L1(2.0), L0(4), Grid(Linf(16 / 255)), Both(Linf(0.2), L2(0.6))]
     if len(shape) == 3:
-        numbers += [Rotate(20, step=5), Shift(1), Corrupt(2), Flow(0.5), Colour(8.0), Ssim(0.2)]
+        numbers += [Rotate(20, step=5), Shift(1), Corrupt(2), Flow(0.5), Colour(8.0), Ssim(0.2), Patch(2)]
     fitting = [
         t
         for t in numbers

@@ -13,6 +13,7 @@ from robustly.threats import (
     Domain,
     Features,
     Flow,
+    Patch,
     Rotate,
     Shift,
     Smooth,
@@ -39,8 +40,9 @@ SETS = {
     "colour": lambda c: Colour(6.0),
     "ssim": lambda c: Ssim(0.2),
     "features": lambda c: Features(0.1, network(c)),
+    "patch": lambda c: Patch(2),
 }
-SMOOTH = [n for n in SETS if n.split()[0] in ("flow", "colour", "ssim", "features")]
+SMOOTH = [n for n in SETS if n.split()[0] in ("flow", "colour", "ssim", "features", "patch")]
 SHAPES = [(1, 4, 4), (3, 5, 7), (3, 12, 12)]
 COUNT = 6
 

@@ -29,6 +29,7 @@ from robustly.threats import (
     Flow,
     Grid,
     Linf,
+    Patch,
     Rotate,
     Shift,
     Ssim,
@@ -256,7 +257,7 @@ def _narrower(one: Domain, other: Domain) -> Domain:
 
 def _counts(threat: Threat) -> bool:
     """Is its size none in input units: a count, an angle, a distance of images?"""
-    measured = (L0, Edits, Rotate, Shift, Corrupt, Flow, Colour, Ssim, Features)
+    measured = (L0, Edits, Rotate, Shift, Corrupt, Flow, Colour, Ssim, Patch, Features)
     return isinstance(threat.threat if isinstance(threat, Grid) else threat, measured)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustly.adapters.digests import callable_digest
+from robustly.adapters.trees import grown
 from robustly.core.errors import UsageError
 from robustly.core.rows import Batch
 from robustly.oracle.model import Access, Model
@@ -36,7 +37,8 @@ def from_sklearn(estimator: Any, labels: Sequence[str] | None = None, *, domain:
     if labels is not None and len(labels) != len(classes):
         raise UsageError(f"{len(labels)} labels for {len(classes)} classes ({_some(classes)}): give one name a class.")
     name = type(_last(estimator)).__name__
-    answer, access, note = _answer(estimator, classes)
+    trees = grown(estimator)
+    answer, access, note = _answer(estimator, classes) if trees.scores is None else _raw(trees.scores)
     digest, doubt = _digest(estimator)
     return Model(
         call=lambda z: torch.from_numpy(answer(_rows(z))),
@@ -47,7 +49,8 @@ def from_sklearn(estimator: Any, labels: Sequence[str] | None = None, *, domain:
         name=name,
         digest=digest,
         labels=tuple(str(label) for label in (classes if labels is None else labels)),
-        notes=(f"{name}: {note}.", *doubt),
+        notes=(f"{name}: {note}.", *([f"{name}: {trees.note}."] if trees.note else []), *doubt),
+        structure=trees.trees if access is Access.SCORES else None,
     )
 
 
@@ -95,6 +98,16 @@ def _undecided_by_scores(last: Any, classes: int) -> str:
     if voting and not (last.break_ties and last.decision_function_shape == "ovr"):
         return "votes decide; for scores fit it with break_ties=True and decision_function_shape='ovr'"
     return ""
+
+
+def _raw(scores: Callable[[Any], np.ndarray]) -> tuple[Callable[[Any], np.ndarray], Access, str]:
+    """The raw scores of boosted trees."""
+
+    def both(x: Any) -> np.ndarray:
+        value = scores(x)
+        return np.stack((-value / 2, value / 2), 1) if value.ndim == 1 else value
+
+    return both, Access.SCORES, "scores are its raw ones, before the softmax"
 
 
 def _labels(estimator: Any, classes: np.ndarray) -> Callable[[Any], np.ndarray]:

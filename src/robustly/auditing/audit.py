@@ -28,13 +28,17 @@ from robustly.auditing.recording import Source, recorded
 from robustly.auditing.run import Limits, Run, execute, tick
 from robustly.auditing.searching import AUTO, NONE, tried
 from robustly.auditing.store import Store, compare_request
+from robustly.auditing.votes import over_all, told
 from robustly.core.errors import Contradiction, RobustlyError, UsageError
 from robustly.core.points import write_atomically
 from robustly.core.records import Record
 from robustly.core.rows import Batch, cut, device_of, slices
+from robustly.defend.smoothed import smooth as smoothed_by
 from robustly.goals import Goal
-from robustly.oracle import Access, Model
+from robustly.oracle import Access, Model, smoothing_of
+from robustly.oracle.smoothing import refuse_scale
 from robustly.soundness.probes import PROBED, probe
+from robustly.steps.noises import NOISES, parse_noise
 from robustly.threats import PerturbationSet, Threat, as_threat, eps_of, with_eps
 
 if TYPE_CHECKING:
@@ -44,6 +48,10 @@ ANSWERS = "answers.sqlite"
 """What an endpoint answered, in the run folder."""
 BATCH_NUMBERS = 2**23
 """Most input numbers in a batch when its size is left to us: 32 MB of float32."""
+USUAL = {"votes": "smoothed", "trees": "trees", "masks": "patches", "bands": "patches"}
+"""Plans for models of a structure."""
+VOTED = 16
+"""Most examples in a batch of a smoothed model, each of which takes thousands of passes."""
 
 
 def audit(
@@ -69,6 +77,7 @@ def audit(
     twin: str | None = None,
     surrogates: Sequence[Any] = (),
     endpoint: str | Path | None = None,
+    smooth: float | str | None = None,
     watch: Watcher | None = None,
     command: str | None = None,
 ) -> Record:
@@ -79,7 +88,7 @@ def audit(
     data: (x, y), with x float (N, ...) or N texts and y the N labels, or a source such as "zoo:fashion", "test.npz".
     threat: Linf(8 / 255), "linf:8/255", ...; eps in input units, before any normalisation.
     plan: "quick", "fast", "standard", a .toml file, or a list of attacks and certifiers; by default "fast", and "blackbox"
-        for a model that gives no gradients. Attacks on labels alone that take a `pool` and were given none may set out from
+        for a model that gives no gradients, "trees" for ensembles of trees, "smoothed" for smoothed models. Attacks on labels alone that take a `pool` and were given none may set out from
         up to 100 of the data's own inputs.
     eps: further sizes, for the curve of robust accuracy; verdicts are carried over from one to the other.
     out: run folder; None keeps the run in memory. An interrupted run in a folder goes on where it was.
@@ -90,6 +99,8 @@ def audit(
     surrogates: further models of the same inputs and classes; what breaks them is tried on this one at the end of the plan.
     endpoint: the settings of a model that is an address, "https://...": see `robustly.endpoint`. Its answers are kept in the
         run folder; an interrupted run pays none of them again.
+    smooth: audit the smoothed classifier of the model, under noise of this sigma, such as 0.25 or "laplace:0.25": the same
+        as giving `robustly.smooth(model, sigma)` as the model. Its plan is "smoothed" by default.
     watch: called with a `Snapshot` as the run goes.
 
     Raises:
@@ -109,10 +120,13 @@ def audit(
         device=device,
         trust_pickle=trust_pickle,
     )
+    if smooth is not None:
+        loaded = smoothed_model(loaded, smooth)
     others = [
         in_range(load_model(s, range=range, device=device, trust_pickle=trust_pickle), examples) for s in surrogates
     ]
     usual = "fast" if loaded.access == Access.GRADIENTS else "blackbox"
+    usual = usual if loaded.structure is None else USUAL.get(loaded.structure.kind, usual)
     stages = with_surrogates(chosen or load_plan(usual), others)
     source = Source(
         str(model) if isinstance(model, (str, Path)) else None,
@@ -131,6 +145,12 @@ def audit(
         store.close()
         if asking is not None and asking.keep:
             asking.close()
+
+
+def smoothed_model(model: Model, text: float | str) -> Model:
+    """The smoothed classifier under the noise of a text; see `parse_noise`."""
+    noise = parse_noise(text)
+    return smoothed_by(model, noise.sigma, noise=NOISES[noise.name])
 
 
 def _named(model: Any, settings: str | Path | None) -> Any:
@@ -158,11 +178,12 @@ def _audit(
     source: Source,
 ) -> Record:
     model = in_range(model, data)
+    refuse_scale(model)
     x = data.x.to(model.device) if isinstance(data.x, Tensor) else data.x
     y = data.y.to(device_of(x))
     main = eps_of(threat)
     wanted = tuple(dict.fromkeys([main, *sorted(sizes)]))
-    size = _batch(batch, data)
+    size = _batch(batch, data, VOTED if smoothing_of(model) else 256)
     request = {
         "model": model.digest,
         "data": data.digest,
@@ -187,11 +208,11 @@ def _audit(
             store.forget_fact("request")  # nothing was learnt: the folder is free for what is asked rightly
         raise
     stages, left_out = fitting(plan, model, around, facts["random"])
-    stages = with_others(stages, x, seed)
+    stages = with_others(over_all(stages, len(y)), x, seed)
     kind, exact, notes = _search_on(store, model, x, plan, twin, facts)
     search = fast_twin(model, kind) if kind else model
     precise = None if exact is None else search if exact == kind else fast_twin(model, exact)
-    facts = {**facts, "notes": [*facts["notes"], *notes]}
+    facts = {**facts, "notes": [*facts["notes"], *notes, *told(model, stages)]}
     problem = Problem(model, search, x, y, data.ids, threat, seed, facts["random"], precise)
     run = Run(problem, stages, wanted, store, size, limits, watch, left_out=left_out)
     asking = asking_of(model)
@@ -367,10 +388,10 @@ def _limits(seconds: float | None, until: float | None) -> Limits:
     return Limits(seconds, until)
 
 
-def _batch(batch: int | str, data: Data) -> int:
+def _batch(batch: int | str, data: Data, most: int) -> int:
     if batch == "auto":
         each = data.x[0].numel() if isinstance(data.x, Tensor) else 1
-        return max(1, min(256, BATCH_NUMBERS // each))
+        return max(1, min(most, BATCH_NUMBERS // each))
     if not isinstance(batch, int) or batch < 1:
         raise UsageError(f'batch is "auto" or a whole number of examples, got {batch!r}.')
     return batch

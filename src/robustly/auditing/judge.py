@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from robustly.auditing.votes import poll
 from robustly.core.rows import Batch
 from robustly.goals import Goal
-from robustly.oracle import Access, Model
+from robustly.oracle import Access, Model, Smoothing, smoothing_of
 from robustly.threats.base import PerturbationSet
 
 VOTES = 11
@@ -49,10 +50,22 @@ def judge(
 ) -> Judgement:
     """Judge z (R points, one a row of `around` and `goal`). owners: int64 (R,), their example numbers, on whose account a
     remote is asked. left: int64 (R,), most that each may cost there, retries included."""
-    votes = VOTES if random else 1
+    votes, smoothing = VOTES if random else 1, smoothing_of(model)
+    if smoothing is not None:
+        return _voted(smoothing, around, goal, z)
     if model.remote is not None:
         return _judged_afar(model, around, goal, z, votes, torch.arange(len(z)) if owners is None else owners, left)
     return _judged(model, around, goal, z, [model.ask_all(z) for _ in range(votes)])
+
+
+def _voted(smoothing: Smoothing, around: PerturbationSet, goal: Goal, z: Batch) -> Judgement:
+    """What fresh votes say; see `auditing.votes`."""
+    found, inside = poll(smoothing, goal, cast(Tensor, z)), around.contains(z)
+    no = torch.zeros_like(inside)
+    distance = around.distance(z)
+    return Judgement(
+        found.against & inside, inside, found.label, found.share, found.margin, distance, no, no, found.passes
+    )
 
 
 def _judged_afar(

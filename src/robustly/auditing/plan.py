@@ -39,7 +39,7 @@ from robustly.threats.base import Finite, PerturbationSet
 from robustly.threats.enumerated import Enumerated
 from robustly.threats.parse import NORMS
 
-NAMES = ("quick", "fast", "standard", "plus", "rand", "deep", "blackbox")
+NAMES = ("quick", "fast", "standard", "plus", "rand", "deep", "blackbox", "smoothed", "trees", "patches")
 KEYS = ("probe", "nearest", "only", "random", "labels", "original", "after_hit")
 """What a stage says of itself; its other keys are the arguments of its attack or certifier."""
 OTHER = "other"
@@ -220,6 +220,9 @@ def _pooled(spec: Spec) -> bool:
 def _misfit_of_proof(entry: Entry, model: Model, around: PerturbationSet, random: bool) -> str | None:
     if isinstance(around, Finite) or _other_kind(entry, around):
         return ""
+    kind = "" if model.structure is None else model.structure.kind
+    if entry.needs not in ("gradients", "scores"):
+        return None if entry.needs == kind else f"it certifies models by their {entry.needs}, which this one has not"
     if random:
         return "the model is random, and a certificate would be about one draw of it"
     if model.access < Access.SCORES:

@@ -13,7 +13,7 @@ from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.core.rows import Batch, take
 from robustly.goals import Goal
-from robustly.oracle import Model
+from robustly.oracle import Model, smoothing_of
 from robustly.threats import Both, Grid, Threat, with_eps
 from robustly.threats.ball import NormThreat
 from robustly.threats.base import PerturbationSet
@@ -64,6 +64,11 @@ class Problem:
     seed: int
     random: bool = False
     exact: Model | None = None
+
+    @property
+    def lucky(self) -> bool:
+        """May a search pick lucky draws, so that it should press on for clearer finds? Of random models and of voted ones."""
+        return self.random or smoothing_of(self.model) is not None
 
     def around(self, index: Tensor, eps: float) -> PerturbationSet:
         """The sets around some examples at a size."""

@@ -17,6 +17,7 @@ from robustly.auditing.plan import Plan
 from robustly.auditing.run import Run
 from robustly.core.errors import Contradiction
 from robustly.core.records import DataFacts, ModelFacts, Record, Row, Summary
+from robustly.oracle import smoothing_of
 from robustly.oracle.remote import BUDGET, STOPPED, UNANSWERED
 from robustly.threats import Corrupt, Edits, Rotate, Shift, Threat, eps_of
 
@@ -65,6 +66,7 @@ def recorded(
             device=str(model.device),
             source=source.model,
             weights=source.weights,
+            smoothed=None if (votes := smoothing_of(model)) is None else str(votes.noise),
         ),
         data=DataFacts(
             name=data.name,

@@ -10,6 +10,7 @@ import torch
 
 from robustly.adapters.endpoint import endpoint, is_address
 from robustly.adapters.models import load_model
+from robustly.auditing.audit import smoothed_model
 from robustly.auditing.judge import Judgement, judge
 from robustly.core.errors import UsageError
 from robustly.core.points import Pair
@@ -65,17 +66,19 @@ def audited_model(
             f"the audit asked an endpoint with the settings in {settings}, but that file is gone from here. Run this in the "
             "folder of the audit."
         )
+    voted = record.model.smoothed
     model = load_model(
         endpoint(settings, url=wanted) if is_address(wanted) else wanted,
         weights=weights,
-        access=record.model.access,
+        access=record.model.access if voted is None else None,
         classes=record.model.classes,
         device=device,
         trust_pickle=trust_pickle,
     )
     if model.remote is not None:
         model.remote.prepare(domain)
-    return replace(model, domain=domain)
+    model = replace(model, domain=domain)
+    return model if voted is None else smoothed_model(model, voted)
 
 
 def _audited_weights(record: Record) -> str | None:

@@ -128,11 +128,12 @@ def attack(
         if answers and loaded.access > Access.LABELS and answers[0].dim() == 2:
             loaded, told = check_scores(loaded, data, answers[0])
             doubts += told
-    ledger = Ledger(inputs, labels.device, deepest=random and not press_on)
+    lucky = random or problem.lucky
+    ledger = Ledger(inputs, labels.device, deepest=lucky and not press_on)
     if paid is not None:
         ledger.pay_each(everyone[: len(paid)], paid)  # first, so that the budget is what they leave of it
-    limits = Limits(_left(queries, random, looks), held=VOTES if random else 0)
-    oracle = Oracle(loaded, around, goal, limits=limits, press_on=press_on or random, ledger=ledger, ids=everyone)
+    limits = Limits(_left(queries, lucky, looks), held=VOTES if random else 0)
+    oracle = Oracle(loaded, around, goal, limits=limits, press_on=press_on or lucky, ledger=ledger, ids=everyone)
     if asking is not None:
         asking.begin(str(getattr(attack, "spec", "attack")))
     made(Case(around, goal, problem.keys(everyone, str(getattr(attack, "spec", "attack"))), oracle))

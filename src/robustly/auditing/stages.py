@@ -13,10 +13,11 @@ from robustly.auditing.findings import CLEAN, Finding
 from robustly.auditing.judge import VOTES, Judgement, confidence, judge
 from robustly.auditing.plan import PlanStage
 from robustly.auditing.problem import Problem
+from robustly.auditing.votes import FRESH, read_votes
 from robustly.core.errors import ModelRaised, RunError
 from robustly.core.points import Pair, pair_bytes
 from robustly.core.rows import Batch, take
-from robustly.oracle import Access, Limits, Model, Oracle
+from robustly.oracle import Access, Limits, Model, Oracle, smoothing_of
 from robustly.oracle.ledger import Ledger
 from robustly.steps import Case
 
@@ -75,6 +76,10 @@ def in_smaller_batches(work: Work, index: Tensor, eps: float, stage: int, fits: 
 def clean_pass(problem: Problem, index: Tensor, eps: float, spent: dict[int, list[int]]) -> Outcome:
     """Ask the model about unperturbed examples: misclassified, invalid, or open."""
     x, goal = take(problem.x, index), problem.goal(index)
+    smoothing = smoothing_of(problem.model)
+    if smoothing is not None and isinstance(x, Tensor):
+        _charge(spent, index, forward=torch.full_like(index, FRESH + 1))
+        return Outcome(read_votes(smoothing, goal, index, x, eps), 0, smoothing.scores(x))
     afar = problem.model.remote is not None
     if not afar:
         _charge(spent, index, forward=torch.ones_like(index))  # before it is asked: it may raise
@@ -145,7 +150,7 @@ def _attacked(
     problem: Problem, model: Model, search: Search, index: Tensor, eps: float, spent: dict[int, list[int]]
 ) -> list[Finding]:
     around, goal = problem.around(index, eps), problem.goal(index)
-    ledger = Ledger(around.x, index.device, deepest=problem.random)
+    ledger = Ledger(around.x, index.device, deepest=problem.lucky)
     clean = None if search.clean is None else search.clean[index]
     search.see(ledger)
     oracle = Oracle(
@@ -155,7 +160,7 @@ def _attacked(
         clean=clean,
         ledger=ledger,
         tick=search.tick,
-        press_on=problem.random,
+        press_on=problem.lucky,
         limits=Limits(held=VOTES if problem.random else 0),
         ids=index,
     )
@@ -214,8 +219,9 @@ def certify_pass(
 ) -> Outcome:
     """Ask a certifier for a lower bound on the margin; above zero is a certificate (a tie counts against the model)."""
     bound = stage.make(problem.model, problem.around(index, eps), problem.goal(index))
-    _charge(spent, index, torch.full_like(index, bound.forward))
-    tick(bound.forward * len(index), 0)
+    passes = torch.full_like(index, bound.forward) if bound.spent is None else bound.spent
+    _charge(spent, index, passes)
+    tick(int(passes.sum()), 0)
     out = []
     for row, i in enumerate(index.tolist()):
         lower, why = float(bound.lower[row]), bound.why[row]

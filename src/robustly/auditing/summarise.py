@@ -74,7 +74,10 @@ def summary(run: Run, table: tuple[Row, ...], probe: tuple[int, int]) -> Summary
         for v in ("broken", "certified", "unknown", "misclassified", "invalid")
     }
     proven, standing = count["certified"], count["certified"] + count["unknown"]
-    read, asked = run.read, sum(row.clean_label is not None or row.verdict == "invalid" for row in table)
+    read, asked = (
+        run.read,
+        sum(row.clean_label is not None or row.verdict in ("invalid", "misclassified") for row in table),
+    )
     low, high = clopper_pearson(proven, n), clopper_pearson(standing, n)
     return Summary(
         examples=n,

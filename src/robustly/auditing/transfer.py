@@ -21,7 +21,7 @@ from robustly.core.rows import Batch, slices, take
 from robustly.core.specs import build
 from robustly.core.transfers import Cell, Transfer
 from robustly.goals import Goal
-from robustly.oracle import Access, Ledger, Model, door
+from robustly.oracle import Access, Ledger, Model, door, smoothing_of
 from robustly.steps import Attack, Case
 from robustly.threats import Threat, as_threat
 from robustly.threats.base import Domain
@@ -211,6 +211,7 @@ def _facts(model: Model, source: Any) -> ModelFacts:
         device=str(model.device),
         source=source if isinstance(source, str) else None,
         weights=None,
+        smoothed=None if (votes := smoothing_of(model)) is None else str(votes.noise),
     )
 
 

@@ -21,11 +21,13 @@ class Bound(NamedTuple):
         nothing is known. An example is certified where lower > 0, since a tie counts against the model.
     why: one a row, a sentence that says why it is not certified; None where it is.
     forward: forward passes through the model a row; arithmetic on its weights counts as none, and shows in seconds.
+    spent: int64 (B,), those of each row where they differ; then `forward` is the most.
     """
 
     lower: Tensor
     why: tuple[str | None, ...]
     forward: int
+    spent: Tensor | None = None
 
     @property
     def certified(self) -> Tensor:

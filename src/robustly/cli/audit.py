@@ -30,8 +30,8 @@ def audit(
         str | None,
         Parameter(
             group=options.HOW,
-            help="What is run: quick, fast, standard, plus, rand, deep, blackbox or a .toml file; by default fast, and "
-            "blackbox for an address or with --access scores or labels. See `robustly plan`.",
+            help="What is run: quick, fast, standard, plus, rand, deep, blackbox, smoothed or a .toml file; by default fast, "
+            "blackbox for an address or with --access scores or labels, smoothed with --smooth. See `robustly plan`.",
         ),
     ] = None,
     eps: Annotated[
@@ -71,6 +71,14 @@ def audit(
             help="Settings of a MODEL that is an address: a .toml file that maps requests, answers, secret and budgets.",
         ),
     ] = None,
+    smooth: Annotated[
+        str | None,
+        Parameter(
+            group=options.MODEL,
+            help="Audit the smoothed classifier of MODEL under noise of this sigma, in input units: 0.25, laplace:0.25 or "
+            "uniform:0.25. Verdicts are then about it alone.",
+        ),
+    ] = None,
     batch: Annotated[str, Parameter(group=options.HOW, help="Examples a batch: auto or a number.")] = "auto",
     device: options.Device = "cpu",
     range_: options.Range = None,
@@ -108,8 +116,12 @@ def audit(
     goes on where it was.
     """
     refuse_private(model)
-    folder = Path(out or default_folder(model, data, threat, plan, limit))
-    plan = plan or ("blackbox" if is_address(model) or access in ("scores", "labels") else "fast")
+    folder = Path(
+        out or default_folder(model if smooth is None else f"{model}-smooth-{smooth}", data, threat, plan, limit)
+    )
+    plan = plan or (
+        "smoothed" if smooth else "blackbox" if is_address(model) or access in ("scores", "labels") else "fast"
+    )
     given_sizes, seconds, bounds, rows = (
         values.sizes(eps),
         values.duration(time),
@@ -158,6 +170,7 @@ def audit(
             twin=twin,
             surrogates=surrogate,
             endpoint=endpoint,
+            smooth=smooth,
             watch=spending.see,
             command=here.command,
         )
@@ -198,6 +211,10 @@ def finish(
         here.show(summary_table(record))
         here.say("")
     here.say(bracket(record), style="bold")
+    if record.model.smoothed is not None:
+        here.say(
+            f"all of it is about the smoothed classifier ({record.model.smoothed}), and nothing about the model itself"
+        )
     if record.endpoint is not None:
         here.say(paid(record.endpoint))
     for note in record.notes if verbose else ():

@@ -36,7 +36,7 @@ Threat: TypeAlias = Annotated[
     Parameter(
         group=WHAT,
         help="What the attacker may change, in input units: linf:8/255, l2:0.5, l1:12, l0:10, linf:8/255@8bit, "
-        "linf:8/255&l2:1, edits:2, rotate:30,shift:3, corrupt:3, flow:1, colour:5, ssim:0.1.",
+        "linf:8/255&l2:1, edits:2, rotate:30,shift:3, corrupt:3, flow:1, colour:5, ssim:0.1, patch:5.",
     ),
 ]
 Set: TypeAlias = Annotated[

@@ -141,6 +141,7 @@ class ModelFacts(Frozen):
     device: str = "cpu"
     source: str | None = Field(None, description="the word that names it on the command line")
     weights: str | None = Field(None, description="the weights file given with it")
+    smoothed: str | None = Field(None, description="the noise of a smoothed model, of which alone the verdicts are")
 
 
 class EndpointFacts(Frozen):

@@ -7,3 +7,4 @@ from robustly.oracle.manner import Manner, Noise
 from robustly.oracle.model import Access, Model
 from robustly.oracle.oracle import Oracle
 from robustly.oracle.remote import Remote, Replies
+from robustly.oracle.smoothing import Smoothing, smoothing_of

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -25,6 +25,12 @@ class Access(IntEnum):
     GRADIENTS = 3
 
 
+class Structure(Protocol):
+    """What a model is made of. kind: the word by which certifiers say in `needs` that they read it: "votes", "trees"."""
+
+    kind: ClassVar[str]
+
+
 @dataclass(frozen=True)
 class Model:
     """A plain callable with what must be declared about it.
@@ -40,6 +46,7 @@ class Model:
     module: the network behind `call`, for certifiers and fast twins; its inputs are those of `call`.
     notes: what was detected or declared, as sentences for the record.
     remote: the way to a model behind a wire; `call` then asks on nobody's account.
+    structure: what certifiers for models of this kind read: the votes of a smoothed classifier, the trees of an ensemble.
     """
 
     call: Callable[[Any], Any]
@@ -55,6 +62,7 @@ class Model:
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     remote: Remote | None = None
+    structure: Structure | None = None
 
     def parts(self, x: Batch, count: int) -> list[slice]:
         """How `count` rows of inputs such as x are split into calls."""

@@ -11,6 +11,7 @@ from robustly.steps.transforms import by_radius, walkable
 from robustly.steps.types import Case
 from robustly.threats.l0 import L0Ball
 from robustly.threats.l1 import L1Ball
+from robustly.threats.patch import PatchSet
 
 
 @register("start")
@@ -30,14 +31,14 @@ def surface(case: Case) -> Batch:
     """A random member moved straight away from the input until it is eps away, then projected.
 
     In l1 it is noise, normal with the width of each coordinate's range (eps where there is none), projected: a sparse
-    point, where the other would be dense. In l0 a random member already is as far away as the set allows.
+    point, where the other would be dense. In l0, and in a patch, a random member already is as far away as the set allows.
     """
     around = walkable(case)
     if isinstance(around, L1Ball):
         step = by_radius().update(case, (), torch.ones_like(around.x))[0]
         width = torch.where(torch.isfinite(around.high - around.low), around.high - around.low, step)
         return around.project(around.x + width * normal(fold(case.key, 0), around.x.shape[1:]))
-    if isinstance(around, L0Ball):
+    if isinstance(around, (L0Ball, PatchSet)):
         return around.sample(fold(case.key, 0))
     change = around.sample(fold(case.key, 0)) - around.x
     length = around.distance(around.x + change).clamp_min(1e-30).to(change.dtype)

@@ -13,5 +13,6 @@ from robustly.threats.l1 import L1
 from robustly.threats.l2 import L2
 from robustly.threats.linf import Linf
 from robustly.threats.parse import as_threat, eps_of, parse_threat, with_eps
+from robustly.threats.patch import Patch
 from robustly.threats.spatial import Rotate, Shift
 from robustly.threats.ssim import Ssim

@@ -20,18 +20,25 @@ from robustly.threats.l0 import L0
 from robustly.threats.l1 import L1
 from robustly.threats.l2 import L2
 from robustly.threats.linf import Linf
+from robustly.threats.patch import Patch
 from robustly.threats.spatial import Rotate, Shift
 from robustly.threats.ssim import Ssim
 
 NORMS: dict[str, type[NormThreat]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
-IMAGES: dict[str, type[Shift | Flow | Colour | Ssim]] = {"shift": Shift, "flow": Flow, "colour": Colour, "ssim": Ssim}
+IMAGES: dict[str, type[Shift | Flow | Colour | Ssim | Patch]] = {
+    "shift": Shift,
+    "flow": Flow,
+    "colour": Colour,
+    "ssim": Ssim,
+    "patch": Patch,
+}
 """Threats to images with one size and nothing more to say."""
-SIZED = (NormThreat, Rotate, Shift, Flow, Colour, Ssim, Corrupt, Features)
+SIZED = (NormThreat, Rotate, Shift, Flow, Colour, Ssim, Patch, Corrupt, Features)
 """Threats whose size is called eps."""
 FAMILIES = (*NORMS, "edits", "rotate", *IMAGES, "corrupt", "features")
 FORMS = (
     "linf:8/255, l2:0.5, l1:12, l0:10, linf:8/255@8bit, linf:8/255&l2:1, edits:2, rotate:30, rotate:30,shift:3, shift:3, "
-    "flow:1, colour:5, ssim:0.1, corrupt:3, corrupt:3,fog,jpeg"
+    "flow:1, colour:5, ssim:0.1, patch:5, corrupt:3, corrupt:3,fog,jpeg"
 )
 
 
@@ -72,7 +79,7 @@ def parse_threat(text: str) -> Threat:
         return _turning(eps, more, text)
     if family == "corrupt":
         return Corrupt(eps, more) if more else Corrupt(eps)
-    return IMAGES[family](eps)
+    return IMAGES[family](eps)  # type: ignore[arg-type] - a patch's side is checked there
 
 
 def _on_grid(threat: NormThreat, bits: int, text: str) -> Grid:
