@@ -33,8 +33,12 @@ def main() -> int:
     parser.add_argument("--families", nargs="+", help="only these families (certify)")
     parser.add_argument("--timeout", type=float, help="seconds an instance (certify)")
     parser.add_argument("--norm", choices=("linf", "l2", "l1", "l0"), help="only this norm (minnorm)")
-    parser.add_argument("--missing", action="store_true", default=None, help="run what has no record (minnorm, blackbox, certify)")
-    parser.add_argument("--again", action="store_true", default=None, help="run all the peers anew (minnorm), or all (certify)")
+    parser.add_argument(
+        "--missing", action="store_true", default=None, help="run what has no record (minnorm, blackbox, certify)"
+    )
+    parser.add_argument(
+        "--again", action="store_true", default=None, help="run all the peers anew (minnorm), or all (certify)"
+    )
     parser.add_argument(
         "--slow", action="store_true", default=None, help="run the slow peers too (minnorm); compile too (twins)"
     )
