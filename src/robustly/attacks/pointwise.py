@@ -25,7 +25,7 @@ class Round(NamedTuple):
     x: Tensor
     z: Tensor
     order: Tensor
-    count: Tensor
+    changes: Tensor
     at: Tensor
     since: Tensor
 
@@ -57,7 +57,7 @@ def pointwise(queries: int = 1000, tries: int = 100, pool: Tensor | None = None)
         order, count = shuffled(case.key, x, z)
         state = Round(x, z, order, count, torch.zeros_like(count), torch.zeros_like(count))
         while True:
-            case, state, budget = going(case, state, budget, state.since < state.count)
+            case, state, budget = going(case, state, budget, state.since < state.changes)
             if not len(budget):
                 return
             state = undone(case, state, shape)
