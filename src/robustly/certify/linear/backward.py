@@ -50,7 +50,7 @@ def plane(node: Nonlinear, number: int, enclosure: Enclosure, choice: Tensor | N
     """The planes of one node, moved apart by its rounding and by that of their own arithmetic."""
     boxes = [enclosure.boxes[s] for s in node.sources]
     planes = node.rule.planes(boxes, choice)
-    if node.rule.switch is None:
+    if node.rule.switch is None:  # those with a switch have paid for it: their slopes are at most one
         planes = widened(planes, boxes)
     if node.rounding is None:
         return planes

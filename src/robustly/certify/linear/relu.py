@@ -33,8 +33,8 @@ def _planes(boxes: Boxes, choice: Tensor | None = None) -> Planes:
     width = torch.where(on | off, one, high - low)
     chord = torch.where(on, one, torch.where(off, zero, high / width))
     offset = torch.where(on | off, zero, -low * chord)
-    spare = torch.where(on | off, zero, 4 * FINE * torch.maximum(high, -low))  # lines of slope 0 and 1 are exact
-    return Planes((torch.where(on, one, torch.where(off, zero, choice)),), zero, (chord,), offset + spare)
+    spare = 4 * FINE * torch.maximum(low.abs(), high.abs())
+    return Planes((torch.where(on, one, torch.where(off, zero, choice)),), -spare, (chord,), offset + spare)
 
 
 def _loose(boxes: Boxes) -> tuple[Tensor]:
@@ -53,7 +53,10 @@ def _top(boxes: Boxes) -> Box:
 def _top_planes(boxes: Boxes, choice: Tensor | None = None) -> Planes:
     rise = _planes(boxes[2:], choice)
     none, one = torch.zeros_like(rise.low_offset), torch.ones_like(rise.low_offset)
-    return Planes((none, one, rise.low[0]), rise.low_offset, (none, one, rise.high[0]), rise.high_offset)
+    spare = 4 * FINE * boxes[1].size.unsqueeze(1)
+    return Planes(
+        (none, one, rise.low[0]), rise.low_offset - spare, (none, one, rise.high[0]), rise.high_offset + spare
+    )
 
 
 MAXIMUM = Rule(

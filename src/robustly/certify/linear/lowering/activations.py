@@ -13,6 +13,7 @@ from robustly.certify.linear import curves, maps, smooth
 from robustly.certify.linear.lowering.arithmetic import beside
 from robustly.certify.linear.lowering.building import Value, units
 from robustly.certify.linear.relu import RELU
+from robustly.certify.linear.rules import FINE
 
 
 def relu(x: Value) -> Value:
@@ -28,7 +29,7 @@ def leaky_relu(x: Value, negative_slope: float | Tensor = 0.01) -> Value:
         (x, relu(x)),
         (maps.scaled(slope), maps.scaled(1 - slope)),
         None,
-        lambda sizes: 4 * UNIT * size * sizes[0] + TINY,
+        lambda sizes: 4 * UNIT * size * sizes[0] + FINE * (1 + size) * (sizes[0] + sizes[1]) + TINY,
     )
 
 
@@ -72,9 +73,7 @@ def _shifted(x: Value, sign: int, by: float) -> Value:
     step = maps.same() if sign > 0 else maps.negative()
     if not by:
         return x.building.affine((x,), (step,))
-    return x.building.affine(
-        (x,), (step,), offset, lambda sizes: torch.zeros_like(sizes[0]) + 2 * UNIT * abs(by) + TINY
-    )
+    return x.building.affine((x,), (step,), offset, lambda sizes: FINE * sizes[0] + 2 * UNIT * abs(by) + TINY)
 
 
 def sigmoid(x: Value) -> Value:

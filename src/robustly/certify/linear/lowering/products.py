@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustly.certify.enclosures.affine import product_error
 from robustly.certify.enclosures.pointwise import Refused
 from robustly.certify.enclosures.shape import ACROSS
 from robustly.certify.enclosures.value import SAFETY, TINY, UNIT, gamma
@@ -100,7 +101,7 @@ def _both(x: Value, y: Value) -> Value:
     left = expanded(unsqueeze(x, -2), row)
     right = expanded(unsqueeze(transpose(y, -1, -2), -3), row)
     terms = x.building.nonlinear(PRODUCT, left, right)
-    error = gamma(inner + 2)
+    error = gamma(inner + 2) + product_error(x.building.device)
     return x.building.affine(
         (terms,),
         (maps.gathered(lambda v: v.sum(-1), row),),
