@@ -65,14 +65,15 @@ class _Search:
     lost: int = 0
     worst: float = torch.inf
 
-    def add(self, owner: Tensor, lower: Tensor, upper: Tensor) -> bool:
+    def add(self, owner: Tensor, lower: Tensor, upper: Tensor, floor: Tensor) -> bool:
         """Bound new boxes, keep those that are open, and look into them: was a counterexample found?
 
-        A box is closed where any single row is out of reach.
+        A box is closed where any single row is out of reach. floor: (M,), what held of the boxes that they were cut from, and so
+        of them; CROWN's planes change with the box, and now and then for the worse.
         """
         self.boxes += len(owner)
         found = self.bound(Questions(lower, upper, self.questions.rows[owner], self.questions.offsets[owner]))
-        score = found.least.amax(1)
+        score = torch.maximum(found.least.amax(1), floor)
         side = upper - lower
         cost = side if found.cost is None else torch.where(torch.isfinite(found.cost), found.cost, 0.0) + 1e-9 * side
         open_ = (~(score > 0)).nonzero().squeeze(1)
@@ -144,7 +145,8 @@ def split_inputs(
     nothing = _Pool(none, questions.lower[:0], questions.lower[:0], questions.offsets[:0, 0], questions.lower[:0])
     search = _Search(questions, bound, look, nothing, [], torch.zeros(len(questions), dtype=torch.bool))
     for some in torch.arange(len(questions)).split(batch):
-        if search.add(some, questions.lower[some], questions.upper[some]):
+        nothing_known = torch.full((len(some),), -torch.inf, dtype=torch.float64)
+        if search.add(some, questions.lower[some], questions.upper[some], nothing_known):
             return search.ended("found")
     while search.open:
         if over():
@@ -161,16 +163,16 @@ def _joined(pools: list[_Pool]) -> _Pool:
     return _Pool(*(torch.cat(parts) for parts in zip(*pools, strict=True)))
 
 
-def _halved(now: _Pool, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+def _halved(now: _Pool, batch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Each box cut in half where it costs most; few boxes are cut along several inputs at once, so as to fill a batch."""
-    owner, lower, upper = now.owner, now.lower, now.upper
+    owner, lower, upper, floor = now.owner, now.lower, now.upper, now.score
     cuts = max(1, min(3, (batch // (2 * len(owner))).bit_length(), lower.shape[1]))
     axes = now.cost.topk(cuts, dim=1).indices
     for k in range(cuts):
         axis = axes[:, k : k + 1]
         low, high = lower.gather(1, axis), upper.gather(1, axis)
         middle = low + (high - low) / 2
-        owner, axes = torch.cat((owner, owner)), torch.cat((axes, axes))
+        owner, axes, floor = torch.cat((owner, owner)), torch.cat((axes, axes)), torch.cat((floor, floor))
         left, right = upper.scatter(1, axis, middle), lower.scatter(1, axis, middle)
         lower, upper = torch.cat((lower, right)), torch.cat((left, upper))
-    return owner, lower, upper
+    return owner, lower, upper, floor

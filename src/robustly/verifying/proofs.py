@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustly.certify.boxes import boxes
-from robustly.certify.lines import lines, sensitive_lines, tuned_lines
+from robustly.certify.lines import forward_lines, lines, sensitive_lines, tuned_lines
 from robustly.certify.questions import Bounder, Questions
 from robustly.certify.splitting import Look, Searched, split_inputs
 
@@ -19,6 +19,10 @@ Make: TypeAlias = Callable[[nn.Module, int], Bounder]
 
 Complete: TypeAlias = Callable[[nn.Module, Questions, Look, Callable[[], bool]], Searched]
 """A complete search: the network, the questions, where to show points, and whether the time is over."""
+
+
+FEW = 12
+"""Inputs for which forward lines are worth a try."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,18 @@ def standard() -> Proofs:
     """What `verify` uses."""
     return Proofs(
         bounds=(("interval", boxes), ("CROWN", lines), ("alpha-CROWN", tuned_lines)),
-        complete=(Way("input splitting", by_inputs, 50),),
+        complete=(
+            Way("input splitting", by_inputs, FEW, 0.5),
+            Way("input splitting with forward lines", by_forward_lines, FEW),
+            Way("input splitting", by_inputs, 50),
+        ),
     )
+
+
+def by_forward_lines(module: nn.Module, questions: Questions, look: Look, over: Callable[[], bool]) -> Searched:
+    """The same with cheaper bounds, for very few inputs."""
+    bound = forward_lines(module, questions.lower.shape[1])
+    return split_inputs(questions, bound, look, over, batch=batch_of(module))
 
 
 def by_inputs(module: nn.Module, questions: Questions, look: Look, over: Callable[[], bool]) -> Searched:
