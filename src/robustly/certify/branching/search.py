@@ -1,0 +1,197 @@
+"""Branch and bound on the signs of ReLUs with beta-CROWN: a complete search for networks with many inputs.
+
+Bunel et al. 2020 for the frame; Wang et al. 2021, "Beta-CROWN", arXiv:2103.06624, for the bound of a sub-problem. The worst
+sub-problems are split first, many at a time; each starts from the slopes and multipliers of its parent. Ranges of hidden values
+are those of the root with the signs taken in, but for the first sub-problems, where it pays to find them anew: all that comes
+from them has the better ranges too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from robustly.certify.branching.scores import candidates, plain, weigh, with_sign
+from robustly.certify.branching.shelf import Leaves, Shelf
+from robustly.certify.branching.tree import Tree
+from robustly.certify.linear.bounds import Specs
+from robustly.certify.linear.program import Program
+from robustly.certify.linear.refine import refine
+from robustly.certify.linear.region import Region
+from robustly.certify.splitting import Look, Searched
+from robustly.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is spent where.
+
+    root: steps of ascent on each question before anything is split. quick, steps: steps for all children, and for those that are
+    still open then. rate: of both. last: steps where no kink is left to split. looks: candidates whose children are bounded before
+    one is chosen. anew: how many sub-problems get ranges of their own. room: bytes for open sub-problems.
+    """
+
+    root: int = 20
+    quick: int = 4
+    steps: int = 12
+    rate: float = 0.1
+    last: int = 200
+    looks: int = 6
+    anew: int = 256
+    room: float = 2.0**30
+
+
+@dataclass
+class _Search:
+    """What is under way. lost: sub-problems with nothing left to split and no proof."""
+
+    tree: Tree
+    look: Look
+    over: Callable[[], bool]
+    effort: Effort
+    shelf: Shelf | None = None
+    stuck: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    waiting: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    bounded: int = 0
+    lost: int = 0
+    worst: float = torch.inf
+
+    def roots(self, index: Tensor) -> Leaves:
+        """The questions `index` whole."""
+        tree = self.tree
+        region, specs = tree.region.take(index), tree.specs.take(index)
+        enclosure, tuned = refine(tree.program, region, specs, self.effort.root)
+        count, lines = specs.constants.shape
+        nothing = specs.constants.new_zeros(count, lines, tree.kinks.width)
+        signs = torch.zeros(count, tree.kinks.width, dtype=torch.int8)
+        slopes = nothing.new_zeros(count, lines, tree.choices.width)
+        leaves = Leaves(index, tree.learn(enclosure), signs, tuned.lower, slopes, nothing)
+        self.bounded += count
+        return tree.with_choice(leaves, tuned)
+
+    def keep(self, leaves: Leaves) -> bool:
+        """Put aside those that are open; is there room?"""
+        leaves = _open(leaves)
+        if self.shelf is None:
+            self.shelf = Shelf(leaves, self.effort.room)
+        return self.shelf.put(leaves)
+
+    def grow(self, leaves: Leaves) -> Literal["found", "full", "on"]:
+        """Split some leaves and keep their children."""
+        tree, narrow = self.tree, torch.float32
+        part, tuned = tree.part(leaves).to(narrow), tree.tuned(leaves)
+        weighed = weigh(tree.program, tree.kinks, part, tuned)
+        options = candidates(weighed, self.effort.looks)
+        if self.look(weighed.corner.double().flatten(1), leaves.owner):
+            return "found"
+        whole = options.amax(1) < 0
+        if whole.any():
+            self.finish(leaves.take(whole.nonzero().squeeze(1)))
+        some = (~whole).nonzero().squeeze(1)
+        if not len(some):
+            return "on"
+        leaves, options = leaves.take(some), options[some]
+        kink = self.chosen(leaves, options)
+        pair = torch.arange(len(leaves)).repeat(2)
+        signs = torch.cat([with_sign(leaves.signs, kink, sign) for sign in (1, -1)])
+        children = replace(leaves.take(pair), signs=signs)
+        self.bounded += len(children)
+        if tree.ranges + len(children) <= self.effort.anew:
+            children = tree.narrowed(children)
+        for steps in (self.effort.quick, self.effort.steps):
+            parts = children.owner.new_tensor(range(len(children))).split(tree.batch)
+            done = [_open(tree.bounded(children.take(i), steps, self.effort.rate)) for i in parts]
+            children = _joined(done)
+            if not len(children):
+                return "on"
+        return "on" if self.keep(children) else "full"
+
+    def chosen(self, leaves: Leaves, options: Tensor) -> Tensor:
+        """The kink (N,) of the options (N, C), -1 for none, whose children are best at once; the worse child counts."""
+        row, place = (options >= 0).nonzero(as_tuple=True)
+        kink = options[row, place]
+        worth = torch.full(options.shape, -torch.inf)
+        for i in torch.arange(len(row)).split(max(1, self.tree.batch)):
+            mine = leaves.take(row[i])
+            sides = []
+            for sign in (1, -1):
+                child = replace(mine, signs=with_sign(mine.signs, kink[i], sign))
+                part = self.tree.part(child).to(torch.float32)
+                with torch.no_grad():
+                    sides.append(plain(self.tree.program, part, self.tree.tuned(child)).clamp_max(0))
+            worse, better = torch.minimum(*sides), torch.maximum(*sides)
+            worth[row[i], place[i]] = (worse + 0.01 * better).float()
+        return options.gather(1, worth.argmax(1, keepdim=True)).squeeze(1)
+
+    def finish(self, leaves: Leaves) -> None:
+        """Leaves without an open kink: the bound is exact but for the multipliers, so only more steps can help."""
+        left = _open(self.tree.bounded(leaves, self.effort.last, self.effort.rate))
+        self.lost += len(left)
+        self.stuck[left.owner] = True
+        self.worst = min([self.worst, *left.score.tolist()])
+
+    def ended(self, end: Literal["proven", "found", "time", "stuck"]) -> Searched:
+        proven = ~self.stuck & ~self.waiting
+        count, least = 0, self.worst
+        if self.shelf is not None and len(self.shelf):
+            proven[self.shelf.owners] = False
+            count, least = len(self.shelf), min(least, self.shelf.least)
+        count += self.lost + int(self.waiting.sum())
+        return Searched(end, proven, self.bounded, count, least)
+
+
+def split_relus(
+    program: Program,
+    region: Region,
+    specs: Specs,
+    look: Look,
+    over: Callable[[], bool],
+    effort: Effort = Effort(),
+) -> Searched:
+    """Prove of each of Q questions that some spec of its R is above zero everywhere in its region, find a counterexample, or run
+    out of time. A search ends "stuck" where kinks are left to nothing but the margin is not above rounding, or memory is full.
+
+    look: shown points (M, n) of the regions, flattened, and the questions they belong to; whether to stop. over: asked between
+    batches whether the time is up.
+
+    Raises:
+        UsageError: steps or candidates below 1.
+    """
+    if min(effort.steps, effort.looks, effort.last) < 1 or min(effort.quick, effort.root, effort.anew) < 0:
+        raise UsageError(f"steps, last and looks must be at least 1, quick, root and anew at least 0, got {effort}.")
+    count = len(region)
+    search = _Search(Tree(program, region, specs), look, over, effort)
+    search.stuck = torch.zeros(count, dtype=torch.bool)
+    search.waiting = torch.ones(count, dtype=torch.bool)
+    with torch.no_grad():
+        for some in torch.arange(count).split(1):
+            if over():
+                return search.ended("time")
+            leaves = search.roots(some)
+            search.waiting[some] = False
+            if not search.keep(leaves):
+                search.stuck[some] = True
+        while search.shelf is not None and len(search.shelf):
+            if over():
+                return search.ended("time")
+            leaves = search.shelf.worst(max(1, search.tree.batch // 2))
+            state = search.grow(leaves)
+            if state == "found":
+                search.stuck[leaves.owner] = True
+                return search.ended("found")
+            if state == "full":
+                search.stuck[leaves.owner] = True
+                return search.ended("stuck")
+    return search.ended("stuck" if search.lost else "proven")
+
+
+def _open(leaves: Leaves) -> Leaves:
+    return leaves.take((~(leaves.score > 0)).nonzero().squeeze(1))
+
+
+def _joined(parts: list[Leaves]) -> Leaves:
+    return Leaves(*(torch.cat(fields) for fields in zip(*(p.fields for p in parts), strict=True)))
