@@ -32,7 +32,7 @@ class Effort:
 
     root: steps of ascent on each question before anything is split. quick, steps: steps for all children, and for those that are
     still open then. rate: of both. last: steps where no kink is left to split. looks: candidates whose children are bounded before
-    one is chosen. anew: how many sub-problems get ranges of their own. room: bytes for open sub-problems.
+    one is chosen. anew: how many sub-problems get ranges of their own. room: bytes for open sub-problems. most: sub-problems in all.
     """
 
     root: int = 20
@@ -43,6 +43,7 @@ class Effort:
     looks: int = 6
     anew: int = 256
     room: float = 2.0**30
+    most: int = 10**9
 
 
 @dataclass
@@ -54,11 +55,35 @@ class _Search:
     over: Callable[[], bool]
     effort: Effort
     shelf: Shelf | None = None
-    stuck: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
-    waiting: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    stuck: Tensor = field(init=False)
+    waiting: Tensor = field(init=False)
+    least: Tensor = field(init=False)
     bounded: int = 0
     lost: int = 0
     worst: float = torch.inf
+
+    def __post_init__(self) -> None:
+        """Nothing is known yet."""
+        count = len(self.tree.region)
+        self.stuck, self.waiting = torch.zeros(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool)
+        self.least = torch.full((count,), torch.inf, dtype=torch.float64)
+
+    def open(self, leaves: Leaves) -> Leaves:
+        """Those that are not closed; of the others only the bound is kept."""
+        shut = leaves.score > 0
+        self.note(leaves.take(shut.nonzero().squeeze(1)))
+        return leaves.take((~shut).nonzero().squeeze(1))
+
+    def note(self, leaves: Leaves) -> None:
+        """No question is above the least of its parts."""
+        self.least = self.least.scatter_reduce(0, leaves.owner, leaves.score, "amin")
+
+    def give_up(self, leaves: Leaves) -> None:
+        """Leaves that are open for good."""
+        self.note(leaves)
+        self.lost += len(leaves)
+        self.stuck[leaves.owner] = True
+        self.worst = min([self.worst, *leaves.score.tolist()])
 
     def roots(self, index: Tensor) -> Leaves:
         """The questions `index` whole."""
@@ -75,18 +100,22 @@ class _Search:
 
     def keep(self, leaves: Leaves) -> bool:
         """Put aside those that are open; is there room?"""
-        leaves = _open(leaves)
+        leaves = self.open(leaves)
         if self.shelf is None:
             self.shelf = Shelf(leaves, self.effort.room)
-        return self.shelf.put(leaves)
+        if self.shelf.put(leaves):
+            return True
+        self.give_up(leaves)
+        return False
 
-    def grow(self, leaves: Leaves) -> Literal["found", "full", "on"]:
+    def grow(self, leaves: Leaves) -> Literal["found", "stuck", "on"]:
         """Split some leaves and keep their children."""
         tree, narrow = self.tree, torch.float32
         part, tuned = tree.part(leaves).to(narrow), tree.tuned(leaves)
         weighed = weigh(tree.program, tree.kinks, part, tuned)
         options = candidates(weighed, self.effort.looks)
         if self.look(weighed.corner.double().flatten(1), leaves.owner):
+            self.give_up(leaves)
             return "found"
         whole = options.amax(1) < 0
         if whole.any():
@@ -104,11 +133,11 @@ class _Search:
             children = tree.narrowed(children)
         for steps in (self.effort.quick, self.effort.steps):
             parts = children.owner.new_tensor(range(len(children))).split(tree.batch)
-            done = [_open(tree.bounded(children.take(i), steps, self.effort.rate)) for i in parts]
+            done = [self.open(tree.bounded(children.take(i), steps, self.effort.rate)) for i in parts]
             children = _joined(done)
             if not len(children):
                 return "on"
-        return "on" if self.keep(children) else "full"
+        return "on" if self.keep(children) else "stuck"
 
     def chosen(self, leaves: Leaves, options: Tensor) -> Tensor:
         """The kink (N,) of the options (N, C), -1 for none, whose children are best at once; the worse child counts."""
@@ -129,19 +158,17 @@ class _Search:
 
     def finish(self, leaves: Leaves) -> None:
         """Leaves without an open kink: the bound is exact but for the multipliers, so only more steps can help."""
-        left = _open(self.tree.bounded(leaves, self.effort.last, self.effort.rate))
-        self.lost += len(left)
-        self.stuck[left.owner] = True
-        self.worst = min([self.worst, *left.score.tolist()])
+        self.give_up(self.open(self.tree.bounded(leaves, self.effort.last, self.effort.rate)))
 
     def ended(self, end: Literal["proven", "found", "time", "stuck"]) -> Searched:
-        proven = ~self.stuck & ~self.waiting
-        count, least = 0, self.worst
+        proven, count = ~self.stuck & ~self.waiting, self.lost + int(self.waiting.sum())
+        worst, least = self.worst, torch.where(self.waiting, -torch.inf, self.least)
         if self.shelf is not None and len(self.shelf):
-            proven[self.shelf.owners] = False
-            count, least = len(self.shelf), min(least, self.shelf.least)
-        count += self.lost + int(self.waiting.sum())
-        return Searched(end, proven, self.bounded, count, least)
+            owner, score = self.shelf.scores
+            proven[owner] = False
+            least = least.scatter_reduce(0, owner, score, "amin")
+            count, worst = count + len(score), min(worst, float(score.min()))
+        return Searched(end, proven, self.bounded, count, worst, least)
 
 
 def split_relus(
@@ -156,41 +183,28 @@ def split_relus(
     out of time. A search ends "stuck" where kinks are left to nothing but the margin is not above rounding, or memory is full.
 
     look: shown points (M, n) of the regions, flattened, and the questions they belong to; whether to stop. over: asked between
-    batches whether the time is up.
+    batches whether the time is up; a search that has bounded `effort.most` sub-problems ends so too.
 
     Raises:
         UsageError: steps or candidates below 1.
     """
     if min(effort.steps, effort.looks, effort.last) < 1 or min(effort.quick, effort.root, effort.anew) < 0:
         raise UsageError(f"steps, last and looks must be at least 1, quick, root and anew at least 0, got {effort}.")
-    count = len(region)
     search = _Search(Tree(program, region, specs), look, over, effort)
-    search.stuck = torch.zeros(count, dtype=torch.bool)
-    search.waiting = torch.ones(count, dtype=torch.bool)
     with torch.no_grad():
-        for some in torch.arange(count).split(1):
+        for some in torch.arange(len(region)).split(1):
             if over():
                 return search.ended("time")
             leaves = search.roots(some)
             search.waiting[some] = False
-            if not search.keep(leaves):
-                search.stuck[some] = True
+            search.keep(leaves)
         while search.shelf is not None and len(search.shelf):
-            if over():
+            if over() or search.bounded >= effort.most:
                 return search.ended("time")
-            leaves = search.shelf.worst(max(1, search.tree.batch // 2))
-            state = search.grow(leaves)
-            if state == "found":
-                search.stuck[leaves.owner] = True
-                return search.ended("found")
-            if state == "full":
-                search.stuck[leaves.owner] = True
-                return search.ended("stuck")
+            state = search.grow(search.shelf.worst(max(1, search.tree.batch // 2)))
+            if state != "on":
+                return search.ended(state)
     return search.ended("stuck" if search.lost else "proven")
-
-
-def _open(leaves: Leaves) -> Leaves:
-    return leaves.take((~(leaves.score > 0)).nonzero().squeeze(1))
 
 
 def _joined(parts: list[Leaves]) -> Leaves:

@@ -83,14 +83,10 @@ class Shelf:
         return Leaves(owner, ranges, signs, lower, slopes.double(), multipliers.double())
 
     @property
-    def owners(self) -> Tensor:
-        """The questions that have open leaves here."""
-        return self._kept[0][[slot for _, slot in self._heap]].unique()
-
-    @property
-    def least(self) -> float:
-        """The lowest score; inf for none."""
-        return self._heap[0][0] if self._heap else torch.inf
+    def scores(self) -> tuple[Tensor, Tensor]:
+        """Whose the leaves are, and how near each is to being closed."""
+        slots = [slot for _, slot in self._heap]
+        return self._kept[0][slots], self._kept[3][slots].amax(1)
 
 
 def _packed(leaves: Leaves) -> tuple[Tensor, ...]:
