@@ -8,7 +8,7 @@ from them has the better ranges too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -22,6 +22,7 @@ from robustly.certify.linear.bounds import Specs
 from robustly.certify.linear.program import Program
 from robustly.certify.linear.refine import refine
 from robustly.certify.linear.region import Region
+from robustly.certify.linear.slopes import Tuned
 from robustly.certify.splitting import Look, Searched
 from robustly.core.errors import UsageError
 
@@ -44,6 +45,9 @@ class Effort:
     anew: int = 256
     room: float = 2.0**30
     most: int = 10**9
+
+
+EFFORT = Effort()
 
 
 @dataclass
@@ -86,17 +90,21 @@ class _Search:
         self.worst = min([self.worst, *leaves.score.tolist()])
 
     def roots(self, index: Tensor) -> Leaves:
-        """The questions `index` whole."""
+        """The questions `index` whole, which have one region: its ranges are found once for all of them."""
         tree = self.tree
-        region, specs = tree.region.take(index), tree.specs.take(index)
-        enclosure, tuned = refine(tree.program, region, specs, self.effort.root)
-        count, lines = specs.constants.shape
+        specs = tree.specs.take(index)
+        (count, lines), every = (
+            specs.constants.shape,
+            Specs(*(t.flatten(0, 1)[None] for t in (specs.weights, specs.constants))),
+        )
+        enclosure, tuned = refine(tree.program, tree.region.take(index[:1]), every, self.effort.root)
+        slopes = {k: v[0].unflatten(0, (count, lines)) for k, v in tuned.slopes.items()}
+        found = Tuned(tuned.lower.view(count, lines), slopes, {})
         nothing = specs.constants.new_zeros(count, lines, tree.kinks.width)
         signs = torch.zeros(count, tree.kinks.width, dtype=torch.int8)
-        slopes = nothing.new_zeros(count, lines, tree.choices.width)
-        leaves = Leaves(index, tree.learn(enclosure), signs, tuned.lower, slopes, nothing)
+        leaves = Leaves(index, tree.learn(enclosure).expand(count), signs, found.lower, nothing, nothing)
         self.bounded += count
-        return tree.with_choice(leaves, tuned)
+        return tree.with_choice(leaves, found)
 
     def keep(self, leaves: Leaves) -> bool:
         """Put aside those that are open; is there room?"""
@@ -111,6 +119,9 @@ class _Search:
     def grow(self, leaves: Leaves) -> Literal["found", "stuck", "on"]:
         """Split some leaves and keep their children."""
         tree, narrow = self.tree, torch.float32
+        if not tree.kinks.width:
+            self.give_up(leaves)
+            return "on"
         part, tuned = tree.part(leaves).to(narrow), tree.tuned(leaves)
         weighed = weigh(tree.program, tree.kinks, part, tuned)
         options = candidates(weighed, self.effort.looks)
@@ -158,7 +169,9 @@ class _Search:
 
     def finish(self, leaves: Leaves) -> None:
         """Leaves without an open kink: the bound is exact but for the multipliers, so only more steps can help."""
-        self.give_up(self.open(self.tree.bounded(leaves, self.effort.last, self.effort.rate)))
+        for rate in (self.effort.rate, self.effort.rate / 10):
+            leaves = self.open(self.tree.bounded(leaves, self.effort.last, rate))
+        self.give_up(leaves)
 
     def ended(self, end: Literal["proven", "found", "time", "stuck"]) -> Searched:
         proven, count = ~self.stuck & ~self.waiting, self.lost + int(self.waiting.sum())
@@ -177,7 +190,7 @@ def split_relus(
     specs: Specs,
     look: Look,
     over: Callable[[], bool],
-    effort: Effort = Effort(),
+    effort: Effort = EFFORT,
 ) -> Searched:
     """Prove of each of Q questions that some spec of its R is above zero everywhere in its region, find a counterexample, or run
     out of time. A search ends "stuck" where kinks are left to nothing but the margin is not above rounding, or memory is full.
@@ -192,7 +205,7 @@ def split_relus(
         raise UsageError(f"steps, last and looks must be at least 1, quick, root and anew at least 0, got {effort}.")
     search = _Search(Tree(program, region, specs), look, over, effort)
     with torch.no_grad():
-        for some in torch.arange(len(region)).split(1):
+        for some in _alike(region):
             if over():
                 return search.ended("time")
             leaves = search.roots(some)
@@ -205,6 +218,13 @@ def split_relus(
             if state != "on":
                 return search.ended(state)
     return search.ended("stuck" if search.lost else "proven")
+
+
+def _alike(region: Region) -> Sequence[Tensor]:
+    """Neighbours that are the same region."""
+    parts = [region.low, region.high, *(t for ball in region.balls for t in (ball.centre, ball.eps))]
+    same = torch.stack([(t[1:] == t[:-1]).flatten(1).all(1) if t.dim() > 1 else t[1:] == t[:-1] for t in parts]).all(0)
+    return torch.arange(len(region)).tensor_split((~same).nonzero().squeeze(1) + 1)
 
 
 def _joined(parts: list[Leaves]) -> Leaves:
