@@ -36,7 +36,7 @@ class Effort:
     one is chosen. anew: how many sub-problems get ranges of their own. room: bytes for open sub-problems. most: sub-problems in all.
     """
 
-    root: int = 20
+    root: int = 5
     quick: int = 4
     steps: int = 12
     rate: float = 0.1
