@@ -37,11 +37,11 @@ class Effort:
     """
 
     root: int = 5
-    quick: int = 4
-    steps: int = 12
+    quick: int = 2
+    steps: int = 6
     rate: float = 0.1
     last: int = 200
-    looks: int = 6
+    looks: int = 3
     anew: int = 256
     room: float = 2.0**30
     most: int = 10**9
