@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from robustly.auditing.audit import audit
     from robustly.auditing.single import Result, attack
     from robustly.auditing.transfer import transfer_matrix
+    from robustly.certify.beta_crown import beta_crown
     from robustly.certify.crown import alpha_crown, crown, crown_ibp, forward_lines
     from robustly.certify.interval import interval
     from robustly.certify.lipschitz import lipschitz
@@ -105,6 +106,7 @@ _HOMES = {
     "robustly.auditing.audit": ("audit",),
     "robustly.auditing.single": ("Result", "attack"),
     "robustly.auditing.transfer": ("transfer_matrix",),
+    "robustly.certify.beta_crown": ("beta_crown",),
     "robustly.certify.crown": ("alpha_crown", "crown", "crown_ibp", "forward_lines"),
     "robustly.certify.interval": ("interval",),
     "robustly.certify.lipschitz": ("lipschitz",),

@@ -29,6 +29,7 @@ class Searched(NamedTuple):
 
     end: "proven": no question has a yes; "found": `look` was content; "time"; "stuck": boxes that are too narrow to cut, or too
     many. proven: bool (Q,). boxes: how many were bounded. open: how many are left. worst: the lowest bound among those.
+    least: float64 (Q,), where known: at most the best row of each question anywhere, which is above 0 where it is proven.
     """
 
     end: Literal["proven", "found", "time", "stuck"]
@@ -36,6 +37,7 @@ class Searched(NamedTuple):
     boxes: int
     open: int
     worst: float
+    least: Tensor | None = None
 
 
 class _Pool(NamedTuple):

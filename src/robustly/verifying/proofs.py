@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from robustly.certify.boxes import boxes
+from robustly.certify.branching.search import split_relus
+from robustly.certify.linear.bounds import Specs
+from robustly.certify.linear.lowering.lower import lower
+from robustly.certify.linear.region import Region
 from robustly.certify.lines import forward_lines, lines, sensitive_lines, tuned_lines
 from robustly.certify.questions import Bounder, Questions
 from robustly.certify.splitting import Look, Searched, split_inputs
@@ -49,8 +53,9 @@ def standard() -> Proofs:
         bounds=(("interval", boxes), ("CROWN", lines), ("alpha-CROWN", tuned_lines)),
         complete=(
             Way("input splitting", by_inputs, FEW, 0.5),
-            Way("input splitting with forward lines", by_forward_lines, FEW),
-            Way("input splitting", by_inputs, 50),
+            Way("input splitting with forward lines", by_forward_lines, FEW, 0.8),
+            Way("input splitting", by_inputs, 50, 0.9),
+            Way("ReLU splitting", by_relus),
         ),
     )
 
@@ -65,6 +70,13 @@ def by_inputs(module: nn.Module, questions: Questions, look: Look, over: Callabl
     """Branch and bound on the inputs with CROWN, boxes cut where the bound's derivative says."""
     bound = sensitive_lines(module, questions.lower.shape[1])
     return split_inputs(questions, bound, look, over, batch=batch_of(module))
+
+
+def by_relus(module: nn.Module, questions: Questions, look: Look, over: Callable[[], bool]) -> Searched:
+    """Branch and bound on the signs of ReLUs with beta-CROWN."""
+    program = lower(module, (questions.lower.shape[1],))
+    specs = Specs(questions.rows, questions.offsets)
+    return split_relus(program, Region(questions.lower, questions.upper), specs, look, over)
 
 
 def batch_of(module: nn.Module) -> int:
