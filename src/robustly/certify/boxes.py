@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
-from torch.fx.node import Node, map_arg
 
+from robustly.certify.applying import applied, walked
 from robustly.certify.enclosures.value import Interval
-from robustly.certify.interval import applied
+from robustly.certify.interval import RULES
 from robustly.certify.questions import Bounded, Bounder, Questions
 from robustly.certify.trace import trace
 from robustly.certify.types import UnsupportedOperator
@@ -24,19 +22,11 @@ def boxes(module: nn.Module, inputs: int) -> Bounder:
     operations = trace(module)
 
     def bound(questions: Questions) -> Bounded:
-        values: dict[Node, Any] = {}
-        out: Any = None
-        for operation in operations:
-            if operation.name == "input":
-                values[operation.node] = Interval(questions.lower, questions.upper)
-            elif operation.name == "constant":
-                values[operation.node] = operation.args[0]
-            elif operation.name == "output":
-                out = values[operation.args[0]]
-            else:
-                args = map_arg(operation.args, values.__getitem__)
-                kwargs = map_arg(operation.kwargs, values.__getitem__)
-                values[operation.node] = applied(operation, args, kwargs)
+        out = walked(
+            operations,
+            Interval(questions.lower, questions.upper),
+            lambda operation, args, kwargs: applied(operation, args, kwargs, Interval, RULES),
+        )
         if not isinstance(out, Interval) or len(out.shape) != 2:
             raise UnsupportedOperator("output", "output", "the network does not answer in shape (N, K)")
         centre, radius = out.halves()

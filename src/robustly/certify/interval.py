@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from types import ModuleType
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.node import Node, map_arg
 
 from robustly.certify.answers import collected, judged
+from robustly.certify.applying import applied, plain, rules, walked
 from robustly.certify.enclosures import affine, pointwise, pooling, shape
 from robustly.certify.enclosures.entry import enter
 from robustly.certify.enclosures.value import Interval
@@ -23,40 +23,22 @@ from robustly.goals import Goal
 from robustly.oracle.model import Model
 from robustly.threats.base import PerturbationSet
 
-
-def _rules(room: ModuleType, names: str) -> dict[str, Callable[..., Any]]:
-    return {name: getattr(room, name) for name in names.split()}
-
-
 RULES: dict[str, Callable[..., Any]] = {
-    **_rules(affine, "linear conv2d"),
-    **_rules(pointwise, "add sub mul div neg batch_norm relu relu6 hardtanh clamp leaky_relu sigmoid tanh gelu silu"),
-    **_rules(pooling, "max_pool2d avg_pool2d adaptive_avg_pool2d mean sum"),
-    **_rules(shape, "flatten reshape permute transpose squeeze unsqueeze pad cat dropout getitem size"),
+    **rules(affine, "linear conv2d"),
+    **rules(pointwise, "add sub mul div neg batch_norm relu relu6 hardtanh clamp leaky_relu sigmoid tanh gelu silu"),
+    **rules(pooling, "max_pool2d avg_pool2d adaptive_avg_pool2d mean sum"),
+    **rules(shape, "flatten reshape permute transpose squeeze unsqueeze pad cat dropout getitem size"),
     "view": shape.reshape,
     "contiguous": shape.same,
     "identity": shape.same,
     "getattr": shape.attribute,
     "dim": lambda x: len(x.shape),
     "matmul": lambda x, w: affine.linear(x, _matrix(w).t()),
-    "floordiv": shape.plain(operator.floordiv),
-    "expand": shape.plain(Tensor.expand),
-    "t": shape.plain(torch.t),
+    "floordiv": plain(operator.floordiv, Interval),
+    "expand": plain(Tensor.expand, Interval),
+    "t": plain(torch.t, Interval),
 }
 """One rule an operation, called with the arguments of torch's own function."""
-
-_PLAIN = {"getattr", "getitem", "size", "dim", "floordiv", "expand", "t"}
-"""Rules that are right for constants and sizes too."""
-
-_ON_TENSORS: dict[str, Callable[..., Any]] = {
-    **_rules(torch, "add sub mul div neg reshape flatten permute squeeze unsqueeze transpose"),  # type: ignore[arg-type]
-    "view": Tensor.view,
-    "contiguous": Tensor.contiguous,
-}
-"""Operations on constants alone, computed as the model computes them. Anything else on constants is refused."""
-
-_ON_NUMBERS = {**_rules(operator, "add sub mul neg"), "div": operator.truediv}
-"""Operations on sizes."""
 
 
 @spec("certifier", paper="Gowal et al. 2018, arXiv:1810.12715")
@@ -93,6 +75,13 @@ def interval() -> Certifier:
     return certify
 
 
+@dataclass(frozen=True)
+class _Merged:
+    """What the last linear layer gives when it is merged with the margin: lower bounds (B, K) on differences."""
+
+    lower: Tensor
+
+
 def _lower(operations: tuple[Operation, ...], value: Interval, goal: Goal, split: list[slice]) -> Tensor:
     """Lower bounds on the goal's margin (B,), some rows at a time."""
     rows = [torch.arange(part.start, part.stop, device=goal.y.device) for part in split]
@@ -106,48 +95,22 @@ def _margins(operations: tuple[Operation, ...], value: Interval, goal: Goal) -> 
     Raises:
         UnsupportedOperator: no rule for an operation, or none for its arguments.
     """
-    values: dict[Node, Any] = {}
     result = operations[-1].args[0]
-    for operation in operations:
-        if operation.name == "input":
-            values[operation.node] = value
-        elif operation.name == "constant":
-            values[operation.node] = operation.args[0]
-        elif operation.name == "output":
-            break
-        else:
-            args = map_arg(operation.args, values.__getitem__)
-            kwargs = map_arg(operation.kwargs, values.__getitem__)
-            if operation.node is result and operation.name == "linear" and isinstance(args[0], Interval):
-                weight, bias = _weight(*args[1:], **kwargs)
-                _check((*args[0].shape[:-1], len(weight)), goal, operation)
-                return affine.margins(args[0], weight, bias, goal)
-            values[operation.node] = applied(operation, args, kwargs)
-    out = values.get(result) if isinstance(result, Node) else None
+
+    def step(operation: Operation, args: Any, kwargs: Any) -> Any:
+        if operation.node is result and operation.name == "linear" and isinstance(args[0], Interval):
+            weight, bias = _weight(*args[1:], **kwargs)
+            _check((*args[0].shape[:-1], len(weight)), goal, operation)
+            return _Merged(affine.margins(args[0], weight, bias, goal))
+        return applied(operation, args, kwargs, Interval, RULES)
+
+    out = walked(operations, value, step)
+    if isinstance(out, _Merged):
+        return out.lower
     if not isinstance(out, Interval):
         raise UnsupportedOperator("output", "output", "the network does not answer with one tensor made from its input")
     _check(out.shape, goal, operations[-1])
     return _differences(out, goal)
-
-
-def applied(operation: Operation, args: Any, kwargs: Any) -> Any:
-    """The rule of an operation, or on constants alone what the model computes."""
-    name = operation.name
-    varies = any(isinstance(a, Interval) for a in _leaves((args, kwargs)))
-    if varies or name in _PLAIN:
-        rule = RULES.get(name)
-    elif any(isinstance(a, Tensor) for a in _leaves((args, kwargs))):
-        rule = _ON_TENSORS.get(name)
-    else:
-        rule = _ON_NUMBERS.get(name)
-    if rule is None:
-        raise UnsupportedOperator(name, operation.where)
-    try:
-        return rule(*args, **kwargs)
-    except pointwise.Refused as error:
-        raise UnsupportedOperator(name, operation.where, str(error)) from None
-    except (TypeError, RuntimeError, IndexError, AttributeError) as error:
-        raise UnsupportedOperator(name, operation.where, f"its arguments ({str(error).splitlines()[0]})") from error
 
 
 def _differences(out: Interval, goal: Goal) -> Tensor:
@@ -177,11 +140,3 @@ def _matrix(w: Any) -> Tensor:
     if not isinstance(w, Tensor) or w.dim() != 2:
         raise pointwise.Refused("only a product with a constant matrix on the right")
     return w
-
-
-def _leaves(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return _leaves(list(value.values()))
-    if isinstance(value, (tuple, list)) and not isinstance(value, torch.Size):
-        return [leaf for part in value for leaf in _leaves(part)]
-    return [value]

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fx.node import Node, map_arg
 
+from robustly.certify.applying import walked
 from robustly.certify.enclosures.affine import direct, product_error
 from robustly.certify.enclosures.value import LARGE, TINY, UNIT, gamma
+from robustly.certify.networks import NoNetwork, network
 from robustly.certify.reach import reach
 from robustly.certify.trace import Operation, trace
 from robustly.certify.types import Bound, Certifier, UnsupportedOperator, abstain
@@ -52,18 +53,20 @@ def lipschitz() -> Certifier:
     """
 
     def certify(model: Model, around: PerturbationSet, goal: Goal) -> Bound:
-        module = model.module
         far = reach(around, "l2")
-        if module is None or far is None or not len(goal) or any(m.training for m in module.modules()):
-            return abstain(goal, "there is no network in eval mode with an l2 ball around its inputs")
+        if far is None or not len(goal):
+            return abstain(goal, "there is no l2 ball around the inputs")
         try:
+            module = network(model)
             with torch.no_grad():
                 scores = model.ask_all(around.x)
-                here = module(around.x[:1])
+                here = torch.cat([module(around.x[part]) for part in model.parts(around.x, len(goal))])
                 drop, error = _drops(trace(module), around.x, far, goal, scores)
+        except NoNetwork as nothing:
+            return abstain(goal, str(nothing))
         except UnsupportedOperator as unsupported:
             return abstain(goal, f"lipschitz bound: {unsupported}")
-        if here.shape != scores[:1].shape or not (here - scores[:1]).abs().max() <= AGREES * scores[:1].abs().max():
+        if here.shape != scores.shape or not ((here - scores).abs().amax(1) <= AGREES * scores.abs().amax(1)).all():
             return abstain(goal, "the network behind the model does not answer as the model does")
         wide = scores.double()
         anchor = goal.y if goal.target is None else goal.target
@@ -73,42 +76,39 @@ def lipschitz() -> Certifier:
         lower = gap.amin(1) if goal.target is None else gap.amax(1)
         lower = torch.where(torch.isnan(lower), -torch.inf, lower - 1e-6 * lower.abs())
         why = tuple(None if v > 0 else f"lipschitz bound {v:.4g} is not above 0" for v in lower.tolist())
-        return Bound(lower, why, 1)
+        return Bound(lower, why, 2)
 
     return certify
 
 
-def _drops(
-    operations: tuple[Operation, ...], x: Tensor, far: Tensor, goal: Goal, scores: Tensor
-) -> tuple[Tensor, Tensor]:
+class Drops(NamedTuple):
     """How much the difference of each score to that of the goal's class can fall over the set, and be off: float64 (B, K)."""
+
+    fall: Tensor
+    error: Tensor
+
+
+def _drops(operations: tuple[Operation, ...], x: Tensor, far: Tensor, goal: Goal, scores: Tensor) -> Drops:
+    """The drops of a network around inputs x, whose scores are known; far: the radii (B,)."""
     size = x.double().flatten(1).norm(dim=1) + far
     start = Value(1.0, size, torch.zeros_like(size), torch.zeros_like(x[:1]))
-    values: dict[Node, Any] = {}
     result, anchor = operations[-1].args[0], goal.y if goal.target is None else goal.target
-    for operation in operations:
-        if operation.name == "input":
-            values[operation.node] = start
-        elif operation.name == "constant":
-            values[operation.node] = operation.args[0]
-        elif operation.name == "output":
-            break
-        else:
-            args = map_arg(operation.args, values.__getitem__)
-            kwargs = map_arg(operation.kwargs, values.__getitem__)
-            if operation.node is result and operation.name == "linear" and args[0].like.dim() == 2:
-                return _last(args[0], *args[1:], **kwargs, anchor=anchor, far=far)
-            values[operation.node] = _applied(operation, args, kwargs)
-    out = values[result]
+
+    def step(operation: Operation, args: Any, kwargs: Any) -> Any:
+        if operation.node is result and operation.name == "linear" and args[0].like.dim() == 2:
+            return _last(args[0], *args[1:], **kwargs, anchor=anchor, far=far)
+        return _applied(operation, args, kwargs)
+
+    out = walked(operations, start, step)
+    if isinstance(out, Drops):
+        return out
     if not isinstance(out, Value) or out.like.shape[1:] != scores.shape[1:]:
         raise UnsupportedOperator("output", "output", "the network does not answer with scores made from its input")
     both = math.sqrt(2) * torch.ones_like(scores, dtype=torch.float64)
-    return both * (out.gain * far)[:, None], both * out.error[:, None]
+    return Drops(both * (out.gain * far)[:, None], both * out.error[:, None])
 
 
-def _last(
-    x: Value, weight: Tensor, bias: Tensor | None = None, *, anchor: Tensor, far: Tensor
-) -> tuple[Tensor, Tensor]:
+def _last(x: Value, weight: Tensor, bias: Tensor | None = None, *, anchor: Tensor, far: Tensor) -> Drops:
     """The same for a last linear layer, class by class."""
     w = weight.double()
     apart = torch.cdist(w[anchor], w, compute_mode="donot_use_mm_for_euclid_dist") * (1 + 1e-9)
@@ -117,7 +117,7 @@ def _last(
     rounding = _rounding(w.shape[1], w.device, conv=False)
     each = rounding * (lengths[None] * x.size[:, None] + constants) + TINY * w.shape[1]
     off = apart * x.error[:, None] + each + each.gather(1, anchor[:, None])
-    return apart * (x.gain * far)[:, None], off
+    return Drops(apart * (x.gain * far)[:, None], off)
 
 
 def _applied(operation: Operation, args: Any, kwargs: Any) -> Any:

@@ -58,6 +58,26 @@ def div(x: Any, y: Any, *, rounding_mode: str | None = None) -> Interval:
     return scaled(x, c, torch.zeros_like(c), 4 * UNIT * c.abs() * x.size + TINY)
 
 
+def stored(
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    eps: float,
+    dims: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Factor, mean and offset of a batch normalisation, (x - mean) * factor + offset, in float64, for values of so many
+    dimensions."""
+    if training or running_mean is None or running_var is None:
+        raise Refused("it uses the statistics of the batch")
+    shape = (1, -1, *(1,) * (dims - 2))
+    mean = running_mean.double().reshape(shape)
+    w = torch.ones_like(mean) if weight is None else weight.double().reshape(shape)
+    b = torch.zeros_like(mean) if bias is None else bias.double().reshape(shape)
+    return w / (running_var.double().reshape(shape) + eps).sqrt(), mean, b
+
+
 def batch_norm(
     x: Interval,
     running_mean: Tensor | None,
@@ -69,13 +89,7 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Interval:
     """Batch normalisation by stored statistics; sixteen units of rounding cover every order in which it is computed."""
-    if training or running_mean is None or running_var is None:
-        raise Refused("it uses the statistics of the batch")
-    shape = (1, -1, *(1,) * (len(x.shape) - 2))
-    mean = running_mean.double().reshape(shape)
-    w = torch.ones_like(mean) if weight is None else weight.double().reshape(shape)
-    b = torch.zeros_like(mean) if bias is None else bias.double().reshape(shape)
-    alpha = w / (running_var.double().reshape(shape) + eps).sqrt()
+    alpha, mean, b = stored(running_mean, running_var, weight, bias, training, eps, len(x.shape))
     error = 16 * UNIT * (alpha.abs() * (x.size + mean.abs()) + b.abs()) + TINY
     return scaled(x, alpha, b - mean * alpha, error)
 

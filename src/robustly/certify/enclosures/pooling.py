@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from robustly.certify.enclosures.pointwise import Refused
+from robustly.certify.enclosures.shape import ACROSS
 from robustly.certify.enclosures.value import TINY, Interval, between, gamma
 
 
@@ -52,13 +53,13 @@ def adaptive_avg_pool2d(x: Interval, output_size: Any) -> Interval:
 
 def mean(x: Interval, dim: Any = None, keepdim: bool = False) -> Interval:
     """The mean over dimensions of a row."""
-    dims, count = _dims(x, dim)
+    dims, count = row_dims(x.shape, dim)
     return _averaged(x, lambda v: v.mean(dims, keepdim), count)
 
 
 def sum(x: Interval, dim: Any = None, keepdim: bool = False) -> Interval:
     """The sum over dimensions of a row."""
-    dims, count = _dims(x, dim)
+    dims, count = row_dims(x.shape, dim)
     return _averaged(x, lambda v: v.sum(dims, keepdim), count)
 
 
@@ -67,11 +68,11 @@ def _averaged(x: Interval, f: Callable[[Tensor], Tensor], count: int) -> Interva
     return between(f(x.lower), f(x.upper), gamma(count + 4) * f(x.size) + count * TINY)
 
 
-def _dims(x: Interval, dim: Any) -> tuple[tuple[int, ...], int]:
+def row_dims(shape: tuple[int, ...], dim: Any) -> tuple[tuple[int, ...], int]:
+    """Dimensions to sum over, counted from the front, and how many numbers they hold; none of them that of the batch."""
     if dim is None:
-        raise Refused("it would mix the rows of the batch")
-    total = len(x.shape)
-    dims = tuple(d % total for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
+        raise Refused(ACROSS)
+    dims = tuple(d % len(shape) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
     if 0 in dims or not dims:
-        raise Refused("it would mix the rows of the batch")
-    return dims, int(torch.tensor([x.shape[d] for d in dims]).prod())
+        raise Refused(ACROSS)
+    return dims, math.prod(shape[d] for d in dims)

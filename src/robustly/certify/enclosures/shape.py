@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from robustly.certify.enclosures.pointwise import Refused
 from robustly.certify.enclosures.value import Interval
@@ -60,12 +58,12 @@ def unsqueeze(x: Interval, dim: int) -> Interval:
     return x.moved(lambda v: v.unsqueeze(dim))
 
 
-def same(x: Interval) -> Interval:
+def same(x: Any) -> Any:
     """The value as it is."""
     return x
 
 
-def dropout(x: Interval, p: float = 0.5, training: bool = True, inplace: bool = False) -> Interval:
+def dropout(x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Nothing, in evaluation mode."""
     if training:
         raise Refused("it is in training mode, so the model is random")
@@ -102,18 +100,7 @@ def getitem(x: Any, index: Any) -> Any:
     return x.selected(lambda v: v[parts])
 
 
-def plain(f: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule that takes constants and sizes only, never a value that depends on the input."""
-
-    def rule(*args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(a, Interval) for a in (*args, *kwargs.values())):
-            raise Refused("there is no rule for it on values that depend on the input")
-        return f(*args, **kwargs)
-
-    return rule
-
-
-def size(x: Interval | Tensor, dim: int | None = None) -> Any:
+def size(x: Any, dim: int | None = None) -> Any:
     """The shape, or one number of it."""
     return x.shape if dim is None else x.shape[dim]
 

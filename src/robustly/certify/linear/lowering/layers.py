@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from robustly.certify.enclosures.affine import WINOGRAD, direct, product_error
-from robustly.certify.enclosures.pointwise import Refused
+from robustly.certify.enclosures.pointwise import Refused, stored
 from robustly.certify.enclosures.value import TINY, UNIT, gamma
 from robustly.certify.linear import maps
 from robustly.certify.linear.lowering.building import Value
@@ -72,13 +71,7 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Value:
     """By stored statistics; sixteen units of rounding cover every order in which it is computed."""
-    if training or running_mean is None or running_var is None:
-        raise Refused("it uses the statistics of the batch")
-    shape = (1, -1, *(1,) * (len(x.row) - 1))
-    mean = running_mean.double().reshape(shape)
-    w = torch.ones_like(mean) if weight is None else weight.double().reshape(shape)
-    b = torch.zeros_like(mean) if bias is None else bias.double().reshape(shape)
-    alpha = w / (running_var.double().reshape(shape) + eps).sqrt()
+    alpha, mean, b = stored(running_mean, running_var, weight, bias, training, eps, len(x.shape))
     size, more = alpha.abs(), alpha.abs() * mean.abs() + b.abs()
     return x.building.affine(
         (x,), (maps.scaled(alpha),), b - mean * alpha, lambda sizes: 16 * UNIT * (size * sizes[0] + more) + TINY

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustly.certify.enclosures.pointwise import Refused
+from robustly.certify.enclosures.pooling import row_dims
 from robustly.certify.enclosures.shape import ACROSS
 from robustly.certify.enclosures.value import TINY, gamma
 from robustly.certify.linear import maps
@@ -95,13 +96,13 @@ def adaptive_avg_pool(dims: int) -> Callable[..., Value]:
 
 def mean(x: Value, dim: Any = None, keepdim: bool = False) -> Value:
     """The mean over dimensions of a row."""
-    dims, count = _dims(x, dim)
+    dims, count = row_dims(x.shape, dim)
     return _averaged(x, lambda v: v.mean(dims, keepdim), count)
 
 
 def total(x: Value, dim: Any = None, keepdim: bool = False) -> Value:
     """The sum over dimensions of a row."""
-    dims, count = _dims(x, dim)
+    dims, count = row_dims(x.shape, dim)
     return _averaged(x, lambda v: v.sum(dims, keepdim), count)
 
 
@@ -110,15 +111,6 @@ def _averaged(x: Value, f: Callable[[Tensor], Tensor], count: int) -> Value:
     error = gamma(count + 4)
     step = maps.gathered(f, x.row)
     return x.building.affine((x,), (step,), None, lambda sizes: error * f(sizes[0]) + count * TINY)
-
-
-def _dims(x: Value, dim: Any) -> tuple[tuple[int, ...], int]:
-    if dim is None:
-        raise Refused(ACROSS)
-    dims = tuple(d % len(x.shape) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
-    if 0 in dims or not dims:
-        raise Refused(ACROSS)
-    return dims, int(torch.tensor([x.shape[d] for d in dims]).prod())
 
 
 def _taps(length: int, side: int, step: int, edge: int, gap: int) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -51,18 +50,6 @@ def transpose(x: Value, dim0: int, dim1: int) -> Value:
     order = list(range(len(x.shape)))
     order[dim0], order[dim1] = order[dim1], order[dim0]
     return permute(x, *order)
-
-
-def same(x: Value) -> Value:
-    """The value as it is."""
-    return x
-
-
-def dropout(x: Value, p: float = 0.5, training: bool = True, inplace: bool = False) -> Value:
-    """Nothing, in evaluation mode."""
-    if training:
-        raise Refused("it is in training mode, so the model is random")
-    return x
 
 
 def pad(x: Value, pad: Any, mode: str = "constant", value: float | None = None) -> Value:
@@ -146,31 +133,6 @@ def expand(x: Any, *sizes: Any) -> Any:
     if len(shape) != len(x.shape):
         raise Refused(ACROSS)
     return expanded(x, shape[1:])
-
-
-def size(x: Any, dim: int | None = None) -> Any:
-    """The shape, or one number of it."""
-    return x.shape if dim is None else x.shape[dim]
-
-
-def attribute(x: Any, name: str) -> Any:
-    """`x.shape` or `x.ndim`."""
-    if name == "ndim":
-        return len(x.shape)
-    if name != "shape":
-        raise Refused(f"the attribute {name}")
-    return x.shape
-
-
-def plain(f: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule that takes constants and sizes only, never a value that depends on the input."""
-
-    def rule(*args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(a, Value) for a in (*args, *kwargs.values())):
-            raise Refused("there is no rule for it on values that depend on the input")
-        return f(*args, **kwargs)
-
-    return rule
 
 
 def _placed(where: tuple[int, ...], axis: int, before: int, length: int) -> maps.Map:
