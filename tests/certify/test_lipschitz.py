@@ -1,5 +1,7 @@
 """Lipschitz certificates: gains above the true ones and near them, radii below the true ones, and training that earns some."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -142,3 +144,31 @@ def test_what_has_no_gain_is_named():
         bound = lipschitz()(from_module(net.eval()), L2(0.1).at(x, UNIT), goal)
         assert not bound.certified.any()
         assert told in bound.why[0]
+
+
+def test_short_floats_and_training_mode_are_refused():
+    """The rounding that is taken off is that of float32; eight bits of a bfloat16 are far more."""
+    torch.manual_seed(0)
+    x, y = torch.rand(4, 6), torch.tensor([0, 0, 0, 0])
+    short = nn.Sequential(nn.Linear(6, 3).bfloat16()).eval()
+    short.register_forward_pre_hook(lambda _, given: (given[0].bfloat16(),))
+    for net, said in ((short, "bfloat16"), (nn.Sequential(nn.Linear(6, 3), nn.ReLU()).train(), "training mode")):
+        model = from_module(nn.Linear(6, 3).eval())
+        bound = lipschitz()(replace(model, module=net), L2(1e-4).at(x, Domain()), Goal(y))
+        assert not bound.certified.any()
+        assert all(said in why for why in bound.why)
+
+
+def test_a_model_that_answers_otherwise_than_its_network_at_any_input_is_refused():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 3)).eval()
+    x = torch.rand(4, 6)
+    y = net(x).argmax(1)
+    model = from_module(net)
+    assert lipschitz()(model, L2(1e-6).at(x, Domain()), Goal(y)).certified.all()
+    other = replace(
+        model, call=lambda z: net(z) + 5 * (z - x[2]).abs().amax(1, keepdim=True).le(0.1) * torch.eye(3)[y[2]]
+    )
+    bound = lipschitz()(other, L2(1e-6).at(x, Domain()), Goal(y))
+    assert not bound.certified.any()
+    assert all("does not answer as the model does" in why for why in bound.why)
