@@ -44,7 +44,10 @@ bench: $(READY)  ## run the benchmarks (long; the peers need make bench-env firs
 	    $(BIN)/python -m bench minnorm --norm $$norm --json bench/results/minnorm-$$norm.json || true; done
 	-$(BIN)/python -m bench autoattack --json bench/results/autoattack-cpu.json
 	-$(BIN)/python -m bench deep --json bench/results/deep-cpu.json
-	-$(BIN)/python -m bench smoothing --json bench/results/smoothing.json
+	for name in fashion_plain fashion_adversarial; do \
+	    $(BIN)/python -m bench blackbox --subjects $$name --json bench/results/blackbox-$$name.json || true; done
+	for name in hybrids stateful endpoint smoothing; do \
+	    $(BIN)/python -m bench $$name --json bench/results/$$name.json || true; done
 	$(BIN)/python -m docs.benchmarks
 
 bench-env: $(READY)  ## a separate environment with the peers, for parity tests and benchmarks

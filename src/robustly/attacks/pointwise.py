@@ -19,8 +19,8 @@ from robustly.threats.l0 import L0Ball
 
 
 class Round(NamedTuple):
-    """One round over the changes of each row: z, x (B, n); order (B, n), the changed places first; how many of them, where
-    in them the row is, and the place after its last success in rounds: all int64 (B,)."""
+    """Where each row stands: x, z (B, n), the input and the point; order (B, n), its places, the changed ones first; changes, how
+    many these are; at, how many places it has tried; since, how many of them since its last success: all int64 (B,)."""
 
     x: Tensor
     z: Tensor
