@@ -71,9 +71,10 @@ def ours(norm: str) -> tuple[Ours, ...]:
         *(_then(_one("pdpgd", steps=s), "brendel_bethge", t) for s, t in ((100, 50), (180, 50), (300, 100))),
     ]
     if norm in ("linf", "l2"):
-        out += [*_each("closing_in", (10, 25, 100)), *_each("trust_region", (30, 100)), *_each("deepfool", (50,))]
+        out += [*_each("closing_in", (10, 25, 100, 200)), *_each("trust_region", (30, 100)), *_each("deepfool", (50,))]
     if norm == "linf":
         out += [_one("cw_linf", steps=25, binary_steps=20)]
+        out += [_then(_one("fmn", steps=300), "closing_in", 100)]
     if norm == "l2":
         out += [_one("ddn", steps=s, gamma=0.4, last_gamma=0.005) for s in (10, 30, 100)]
         out += [*_each("ddn", (30, 100, 300)), *_each("superdeepfool", (10,)), *_each("alma", (100, 300))]
