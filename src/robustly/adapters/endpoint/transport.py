@@ -88,10 +88,11 @@ def client_for(settings: Settings) -> httpx2.AsyncClient:
     pool = httpx2.Limits(max_connections=limits.concurrency, max_keepalive_connections=limits.concurrency)
     trust = _trust(settings.ca) if url.scheme == "https" else False  # which costs time to load, and is for TLS alone
     inner = httpx2.AsyncHTTPTransport(verify=trust, trust_env=False, limits=pool)
-    timeout = httpx2.Timeout(limits.timeout, pool=None)
+    addresses = addresses_of(host, port)
+    each = limits.timeout / len(addresses)  # so that the next has its turn; `Sender.post` bounds the whole of a request
     return httpx2.AsyncClient(
-        transport=Pinned(host, addresses_of(host, port), inner),
-        timeout=timeout,
+        transport=Pinned(host, addresses, inner),
+        timeout=httpx2.Timeout(None, connect=each),
         follow_redirects=False,
         trust_env=False,
         headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "robustly"},

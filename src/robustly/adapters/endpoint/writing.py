@@ -11,7 +11,10 @@ from robustly.adapters.endpoint.kept import Kept, Send
 
 
 class Writer:
-    """Writes to a store from a running event loop, in a thread of its own, in order."""
+    """Writes to a store from a running event loop, in order: rows are entered in its thread, the commit waits in another.
+
+    SQLite gives up the interpreter's lock at every row, and a thread that enters them waits for a busy loop each time.
+    """
 
     def __init__(self, kept: Kept, disk: ThreadPoolExecutor) -> None:
         self._kept, self._disk = kept, disk
@@ -24,9 +27,11 @@ class Writer:
     def write(self, sends: Iterable[Send] = (), answers: Iterable[tuple[bytes, Any, int]] = ()) -> asyncio.Future[None]:
         """Done once all of it is on disk. Not awaited, it goes on by itself; `settled` waits for the rest.
 
-        Raises (where it is awaited):
-            RunError: the disk refused.
+        Raises (also where it is awaited):
+            RunError: the disk refused, this write or an earlier one.
         """
+        if self._failed is not None:
+            raise self._failed
         self._sends.extend(sends)
         self._answers.extend(answers)
         if self._next is None:
@@ -47,18 +52,20 @@ class Writer:
             raise self._failed
 
     async def _drain(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
+            await asyncio.sleep(0)  # what is booked because an answer came goes with the answer
             while self._next is not None:
                 done, sends, answers = self._next, self._sends, self._answers
                 self._next, self._sends, self._answers = None, [], []
                 try:
-                    await loop.run_in_executor(self._disk, self._kept.write, sends, answers)
+                    self._kept.enter(sends, answers)
+                    await asyncio.get_running_loop().run_in_executor(self._disk, self._kept.commit)
                 except Exception as error:
-                    self._failed = error
-                    done.set_exception(error)
-                    done.exception()  # whoever waits has it; where nobody does, `settled` raises it
-                else:
+                    self._failed = self._failed or error
+                if self._failed is None:
                     done.set_result(None)
+                else:  # what came meanwhile was still tried, but nobody goes on from it
+                    done.set_exception(self._failed)
+                    done.exception()  # whoever waits has it; where nobody does, `settled` raises it
         finally:
             self._busy = None
