@@ -1,0 +1,105 @@
+"""The one host that was named, at the addresses it had, with a certificate that holds; no other place."""
+
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+
+import pytest
+from tests.adapters.endpoint.conftest import owners, some
+from tests.adapters.endpoint.server import Reply, Target
+
+from robustly.core.errors import UsageError
+
+
+def test_a_host_that_cannot_be_reached(asking):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(UsageError, match=r"cannot reach the endpoint at 127\.0\.0\.1.*Nothing was answered yet"):
+        asking(f"http://127.0.0.1:{port}/", limits={"retries": 1}).ask(some(3), owners(3))
+    with pytest.raises(UsageError, match=r"the host no-such-host\.invalid is not known"):
+        asking("http://no-such-host.invalid/").ask(some(1), owners(1))
+
+
+def test_a_server_that_speaks_no_tls(asking):
+    with Target() as target, pytest.raises(UsageError, match=r"no secure connection to 127\.0\.0\.1 \(TLS\)"):
+        asking(target.url.replace("http:", "https:")).ask(some(1), owners(1))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
+def test_a_certificate_nobody_vouches_for(asking, tmp_path):
+    pair = [str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", pair[0], "-out", pair[1]]
+    subprocess.run([*command, *subject], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair[1], pair[0])
+    with Target() as target:
+        target.server.socket = context.wrap_socket(target.server.socket, server_side=True)
+        url = target.url.replace("http://127.0.0.1", "https://localhost")
+        with pytest.raises(
+            UsageError, match=r"no secure connection to localhost \(TLS\): self.signed certificate.*ca = FILE"
+        ):
+            asking(url).ask(some(1), owners(1))
+        assert target.requests == 0
+        trusted = asking(url, ca=pair[1])
+        assert trusted.ask(some(2), owners(2)).answered.all()
+        wrong = asking(url.replace("localhost", "127.0.0.1"), ca=pair[1])  # another name than the certificate's
+        with pytest.raises(UsageError, match="no secure connection"):
+            wrong.ask(some(1), owners(1))
+
+
+def test_a_name_for_a_link_local_address_is_refused(asking, monkeypatch):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(UsageError, match=r"leads to 169\.254\.169\.254, a link-local address"):
+        asking("http://metadata.example/").ask(some(1), owners(1))
+
+
+def test_the_name_is_looked_up_once(asking, monkeypatch):
+    with Target() as target:
+        url = target.url.replace("127.0.0.1", "endpoint.example")
+        port = target.server.server_address[1]
+        looked: list[str] = []
+
+        def lookup(host, *_, **__):
+            looked.append(host)
+            address = "127.0.0.1" if looked.count("endpoint.example") == 1 else "203.0.113.1"
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", lookup)
+        one = asking(url)
+        one.ask(some(3), owners(3))
+        assert looked.count("endpoint.example") == 1
+        assert target.seen[0]["host"] == f"endpoint.example:{port}"
+
+
+def test_the_environment_sends_nothing_elsewhere(asking, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://203.0.113.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://203.0.113.1:1")
+    with Target() as target:
+        assert asking(target.url).ask(some(1), owners(1)).answered.all()
+
+
+def test_a_redirect_is_told_with_its_port(asking):
+    with Target() as other:
+        place = other.url.replace("http://", "http://user:password@")
+        with (
+            Target(lambda n, x: Reply(307, b"", {"location": place})) as target,
+            pytest.raises(UsageError, match=f"a redirect to {re.escape(other.url)}, which is not followed"),
+        ):
+            asking(target.url).ask(some(1), owners(1))
+        assert other.requests == 0
