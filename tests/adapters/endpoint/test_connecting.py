@@ -103,3 +103,32 @@ def test_a_redirect_is_told_with_its_port(asking):
         ):
             asking(target.url).ask(some(1), owners(1))
         assert other.requests == 0
+
+
+def test_an_address_that_takes_no_connection_leaves_time_for_the_next(asking, monkeypatch):
+    with Target() as target, socket.socket() as full, socket.socket() as waiting, socket.socket() as other:
+        port = target.server.server_address[1]
+        full.bind(("127.0.0.2", port))
+        full.listen(0)
+        for one in (waiting, other):  # who fill its queue: whoever comes after hears nothing
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.2", port))
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{i}", port)) for i in (2, 1)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        made = asking(f"http://endpoint.example:{port}/", limits={"timeout": 1.0, "concurrency": 1})
+        replies = made.ask(some(3), owners(3))
+        assert replies.answered.all()
+        assert replies.spent.tolist() == [1, 1, 1]
+        assert target.inputs == 3
+
+
+def test_a_host_that_takes_no_connection_in_time(asking):
+    with socket.socket() as full, socket.socket() as waiting, socket.socket() as other:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for one in (waiting, other):
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        made = asking(f"http://127.0.0.1:{full.getsockname()[1]}/", limits={"timeout": 0.3, "retries": 1})
+        with pytest.raises(UsageError, match=r"no whole answer within 0\.3 s\. Nothing was answered yet"):
+            made.ask(some(3), owners(3))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.adapters.endpoint.conftest import owners, some
-from tests.adapters.endpoint.server import Reply, Target
+from tests.adapters.endpoint.server import Reply, Target, linear
 
 from robustly.core.errors import UsageError
 from robustly.oracle.remote import STOPPED, UNANSWERED
@@ -16,23 +16,43 @@ PASSING = {
     "busy": Reply(429),
     "busy with a wait": Reply(429, headers={"retry-after": "0.01"}),
     "500": Reply(500),
+    "502": Reply(502, b"<html>bad gateway"),
     "503": Reply(503, headers={"retry-after": "0"}),
+    "504": Reply(504),
+    "408": Reply(408),
+    "425": Reply(425),
     "html": Reply(200, b"<html>"),
     "half a body": Reply(200, b'{"scores": [[1,2,3,4]]}', cut=60),
     "nothing": Reply(200, cut=0),
-    "too slow": Reply(200, hang=4.0),
+    "reset": Reply(200, reset=True),
+    "no compression": Reply(200, b"not gzip", {"content-encoding": "gzip"}),
+    "an encoding nobody asked for": Reply(200, b"?", {"content-encoding": "br"}),
+    "a byte now and then": Reply(200, b'{"scores": [[1,2,3,4]]}', trickle=0.1),
+    "too slow": Reply(200, hang=2.0),
 }
 
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
 def test_what_passes_is_tried_again_and_paid_again(asking, fault):
     with Target(lambda n, x: fault if n == 2 else None) as target:
-        one = asking(target.url, limits={"timeout": 3.0})
+        one = asking(target.url, limits={"timeout": 1.5})
         one.ask(some(1), owners(1))
         replies = one.ask(some(1, 1), owners(1))
         assert replies.answered.all()
         assert replies.spent.tolist() == [2]
         assert (target.inputs, one.bill.retries) == (3, 1)
+
+
+def test_what_a_server_sends_beyond_its_length_is_nobodys_answer(asking):
+    """The rest of it lies on the connection when the next request goes out, and is no answer to that one."""
+    short = Reply(200, b'{"scores": [[1,2,3,4]]}', {"content-length": "9"})
+    with Target(lambda n, x: short if n == 2 else None) as target:
+        one = asking(target.url, limits={"concurrency": 1})
+        one.ask(some(1), owners(1))
+        x = some(5, 1)
+        replies = one.ask(x, owners(5))
+        assert np.allclose(replies.answers.numpy(), linear(x.numpy()), atol=1e-6)
+        assert int(replies.spent.sum()) + 1 == one.bill.sent == target.inputs
 
 
 def test_what_does_not_pass_is_an_error_of_the_example_alone(asking):
@@ -50,6 +70,8 @@ def test_what_does_not_pass_is_an_error_of_the_example_alone(asking):
 
 FINAL = {
     "400 bad": (Reply(400, b'{"error": "wants 28x28"}'), 'answered 400 X: {"error": "wants 28x28"}'),
+    "422": (Reply(422, b"28 rows wanted"), "answered 422 X: 28 rows wanted"),
+    "403": (Reply(403), r"answered 403 X \(is the secret right\?\)"),
     "401": (Reply(401), r"answered 401 X \(is the secret right\?\)"),
     "404": (Reply(404), r"answered 404 X \(is the url right\?\)"),
     "redirect": (
@@ -75,7 +97,7 @@ def test_what_is_wrong_at_first_contact_is_paid_once(asking, fault, told):
         assert target.requests == 1
 
 
-@pytest.mark.parametrize(("fault", "told"), list(FINAL.values())[:6], ids=list(FINAL)[:6])
+@pytest.mark.parametrize(("fault", "told"), list(FINAL.values())[:8], ids=list(FINAL)[:8])
 def test_what_becomes_wrong_later_ends_the_campaign_and_keeps_what_there_is(asking, fault, told):
     with Target(lambda n, x: fault if n >= 6 else None) as target:
         one = asking(target.url, limits={"largest": 4096, "concurrency": 2})
@@ -86,6 +108,28 @@ def test_what_becomes_wrong_later_ends_the_campaign_and_keeps_what_there_is(aski
         assert not one.ask(some(1, 9), owners(1)).answered.any()
         assert target.requests <= 8
         assert re.search(told, one.ended)
+
+
+ODD = {
+    "texts": ({"scores": [["0.1", "0.2", "0.3", "0.4"]]}, 'answers with texts for scores, such as "0.1"'),
+    "fewer classes": ({"scores": [[1, 2, 3]]}, "answered 3 scores, where 4 are wanted"),
+    "an error": ({"error": "out of memory"}, 'nothing stands at "scores" in the answer; its keys are error'),
+    "labels": ({"labels": [1]}, "nothing stands at"),
+    "two rows": ({"scores": [[1, 2, 3, 4]] * 2}, '"scores" in the answer gives 2 rows for 1 input'),
+}
+
+
+@pytest.mark.parametrize(("body", "told"), ODD.values(), ids=ODD.keys())
+def test_an_odd_answer_to_one_input_is_an_error_of_it_alone(asking, body, told):
+    bad = some(1, 7).numpy()
+    with Target(lambda n, x: Reply(200, body) if np.allclose(x, bad) else None) as target:
+        one = asking(target.url)
+        one.ask(some(2), owners(2))
+        replies = one.ask(torch.cat([some(3), torch.from_numpy(bad), some(3, 1)]), owners(7))
+        assert replies.answered.tolist() == [True] * 3 + [False] + [True] * 3
+        assert replies.why[3][0] == UNANSWERED
+        assert told in replies.why[3][1]
+        assert not one.ended
 
 
 def test_nan_on_some_input_is_an_error_of_it_alone_and_kept(asking):
@@ -111,8 +155,9 @@ def test_too_many_failures_in_a_row_end_the_campaign(asking):
         assert target.requests <= 5 + 7 + 2
 
 
-def test_garbage_that_is_json_ends_it_too(asking):
-    with Target(lambda n, x: Reply(200, {"error": "overloaded"}) if n > 5 else None) as target:
+@pytest.mark.parametrize("body", [{"error": "overloaded"}, b"<html>Are you a robot?"], ids=["error", "captcha"])
+def test_answers_that_make_no_sense_end_it_too(asking, body):
+    with Target(lambda n, x: Reply(200, body) if n > 5 else None) as target:
         one = asking(target.url, limits={"failures": 7, "concurrency": 1})
         one.ask(some(5), owners(5))
         one.ask(some(50, 1), owners(50))

@@ -8,7 +8,7 @@ import torch
 from tests.adapters.endpoint.conftest import owners, some
 from tests.adapters.endpoint.server import Target
 
-from robustly.core.errors import UsageError
+from robustly.core.errors import RunError, UsageError
 
 
 def test_answers_survive_and_nothing_is_paid_twice(asking, tmp_path):
@@ -63,3 +63,27 @@ def test_an_interruption_keeps_what_was_answered(asking, tmp_path):
         again.settle(some(4), owners(4))
         assert again.ask(some(200, 1), owners(200)).answered.all()
         assert sum(target.answered.values()) - len(target.answered) <= 4 * 3 + 4  # canaries, and what was under way
+
+
+def test_a_damaged_file_is_named_before_anything_is_sent_and_left_as_it_is(asking, tmp_path):
+    keep = tmp_path / "answers.sqlite"
+    with Target() as target:
+        one = asking(target.url, keep)
+        one.ask(some(300), owners(300))
+        one.close()
+        content = bytearray(keep.read_bytes())
+        content[5000:9000] = b"x" * 4000
+        keep.write_bytes(content)
+        for _ in range(2):  # and its lock is free again
+            with pytest.raises(RunError, match=r"answers\.sqlite is damaged .* Nothing was changed: .* keep a copy"):
+                asking(target.url, keep).ask(some(1, 1), owners(1))
+        assert keep.read_bytes() == content
+        assert target.inputs == 300
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_sent(asking, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with Target() as target:
+        with pytest.raises(UsageError, match=r"cannot write in .*file/answers\.sqlite"):
+            asking(target.url, tmp_path / "file" / "answers.sqlite").ask(some(1), owners(1))
+        assert target.requests == 0
