@@ -1,10 +1,7 @@
 """The one host that was named, at the addresses it had, with a certificate that holds; no other place."""
 
 import re
-import shutil
 import socket
-import ssl
-import subprocess
 
 import pytest
 from tests.adapters.endpoint.conftest import owners, some
@@ -21,45 +18,6 @@ def test_a_host_that_cannot_be_reached(asking):
         asking(f"http://127.0.0.1:{port}/", limits={"retries": 1}).ask(some(3), owners(3))
     with pytest.raises(UsageError, match=r"the host no-such-host\.invalid is not known"):
         asking("http://no-such-host.invalid/").ask(some(1), owners(1))
-
-
-def test_a_server_that_speaks_no_tls(asking):
-    with Target() as target, pytest.raises(UsageError, match=r"no secure connection to 127\.0\.0\.1 \(TLS\)"):
-        asking(target.url.replace("http:", "https:")).ask(some(1), owners(1))
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
-def test_a_certificate_nobody_vouches_for(asking, tmp_path):
-    pair = [str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")]
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", pair[0], "-out", pair[1]]
-    subprocess.run([*command, *subject], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair[1], pair[0])
-    with Target() as target:
-        target.server.socket = context.wrap_socket(target.server.socket, server_side=True)
-        url = target.url.replace("http://127.0.0.1", "https://localhost")
-        with pytest.raises(
-            UsageError, match=r"no secure connection to localhost \(TLS\): self.signed certificate.*ca = FILE"
-        ):
-            asking(url).ask(some(1), owners(1))
-        assert target.requests == 0
-        trusted = asking(url, ca=pair[1])
-        assert trusted.ask(some(2), owners(2)).answered.all()
-        wrong = asking(url.replace("localhost", "127.0.0.1"), ca=pair[1])  # another name than the certificate's
-        with pytest.raises(UsageError, match="no secure connection"):
-            wrong.ask(some(1), owners(1))
 
 
 def test_a_name_for_a_link_local_address_is_refused(asking, monkeypatch):

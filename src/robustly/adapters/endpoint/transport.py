@@ -116,7 +116,8 @@ def why_not_connected(error: BaseException, settings: Settings) -> tuple[str, bo
         verified = "CERTIFICATE_VERIFY_FAILED" in str(cause)
         if verified or isinstance(cause, ssl.SSLError):
             told = str(cause).split("verify failed: ")[-1].split(" (_ssl")[0] if verified else str(cause)
-            remedy = "; if you trust who signed its certificate, write ca = FILE into the settings" if verified else ""
+            unknown = verified and told.startswith(("self", "unable"))  # rather than expired, or of another name
+            remedy = "; if you trust who signed its certificate, write ca = FILE into the settings" if unknown else ""
             return f"no secure connection to {host} (TLS): {told}{remedy}", False
         cause = cause.__cause__ or cause.__context__
     return f"cannot reach the endpoint at {host}: {error or type(error).__name__}", True
