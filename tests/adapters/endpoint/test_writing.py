@@ -12,7 +12,7 @@ from tests.adapters.endpoint.conftest import owners, some
 from tests.adapters.endpoint.server import Reply, Target
 
 from robustly.adapters.endpoint.kept import Kept, Send
-from robustly.adapters.endpoint.writing import Writer
+from robustly.adapters.endpoint.writing import LINGER, Writer
 from robustly.core.errors import RunError
 
 
@@ -76,6 +76,28 @@ def test_a_booking_that_follows_on_an_answer_goes_with_it(tmp_path):
     with ThreadPoolExecutor(1) as disk:
         asyncio.run(main(disk))
     assert len(commits) == 1
+    kept.close()
+
+
+def test_answers_that_come_within_milliseconds_share_a_commit_and_none_waits_for_long(tmp_path):
+    kept = Kept(tmp_path / "a.sqlite")
+    commits = commits_of(kept)
+
+    async def main(disk: ThreadPoolExecutor) -> None:
+        writer = Writer(kept, disk)
+        for i in range(20):
+            writer.write(answers=[(bytes([i]), i, 1)])
+            await asyncio.sleep(0)  # each in a turn of the loop of its own
+        assert not commits
+        await asyncio.sleep(20 * LINGER)  # nobody asks for it, and it is on disk
+        assert rows(tmp_path / "a.sqlite", "answers") == 20
+        last = writer.write(answers=[(b"last", 0, 1)])
+        await writer.settled()
+        assert last.done()
+
+    with ThreadPoolExecutor(1) as disk:
+        asyncio.run(main(disk))
+    assert len(commits) == 2
     kept.close()
 
 
