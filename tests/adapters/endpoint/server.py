@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -18,7 +20,8 @@ SIZE, CLASSES = 16, 4
 
 
 class Reply:
-    """What to send instead of an answer. hang: seconds before it. cut: close the connection after so many bytes."""
+    """What to send instead of an answer. hang: seconds before it. cut: close the connection after so many bytes.
+    trickle: seconds between bytes. reset: break the connection off instead."""
 
     def __init__(
         self,
@@ -27,8 +30,11 @@ class Reply:
         headers: dict[str, str] | None = None,
         hang: float = 0.0,
         cut: int | None = None,
+        trickle: float = 0.0,
+        reset: bool = False,
     ) -> None:
         self.status, self.headers, self.hang, self.cut = status, headers or {}, hang, cut
+        self.trickle, self.reset = trickle, reset
         self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
@@ -134,8 +140,18 @@ def _handler(target: Target) -> type[BaseHTTPRequestHandler]:
             fields = {"content-type": "application/json", "content-length": str(len(reply.body)), **reply.headers}
             head += "".join(f"{k}: {v}\r\n" for k, v in fields.items()) + "\r\n"
             whole = head.encode() + reply.body
+            if reply.reset:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                self.close_connection = True
+                return
             try:
-                self.wfile.write(whole if reply.cut is None else whole[: reply.cut])
+                if reply.trickle:
+                    for place in range(len(whole)):
+                        self.wfile.write(whole[place : place + 1])
+                        time.sleep(reply.trickle)
+                else:
+                    self.wfile.write(whole if reply.cut is None else whole[: reply.cut])
                 self.wfile.flush()
             except OSError:
                 self.close_connection = True

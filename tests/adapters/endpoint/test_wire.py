@@ -1,5 +1,7 @@
 """What the server decodes is what was judged, for every way to write an input."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -81,6 +83,14 @@ def test_an_image_spreads_over_the_range_of_the_data():
     assert torch.equal(made.carried(torch.tensor([[[0.4, 254.6]]])), torch.tensor([[[0.0, 255.0]]]))
     with pytest.raises(UsageError, match=r"range = \[0, 1\]"):
         wire(Domain(), input="png").carried(IMAGES)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_every_number_is_read_as_it_was(numbers):
+    z = torch.tensor([numbers])
+    (fragment,) = wire().fragments(z)
+    assert json.loads(fragment) == z[0].double().tolist()
+    assert b"-0.0," not in fragment + b","  # zero has one text, so that equal inputs have one key
 
 
 @settings(max_examples=60, deadline=None)

@@ -276,9 +276,9 @@ class Asking:
         return self._accounts[owner] if owner < len(self._accounts) else f"#{owner}"
 
     def _key(self, fragment: bytes) -> bytes:
-        if self.random is False:
-            return key_of(self._envelope, fragment)
         plain = key_of(self._envelope, fragment)
+        if self.random is False:
+            return plain
         self._asked[plain] += 1
         return key_of(self._envelope, fragment, f"{self._scope} {self._asked[plain]}")
 

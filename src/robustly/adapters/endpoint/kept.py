@@ -10,7 +10,8 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,18 +86,31 @@ class Kept:
             out.update((key, Known(json.loads(said), sends)) for key, said, sends in self._db.execute(query, some))
         return out
 
-    def write(self, sends: Iterable[Send] = (), answers: Iterable[tuple[bytes, Any, int]] = ()) -> None:
-        """Enter questions about to be sent and answers that came, whole or not at all.
+    def enter(self, sends: Iterable[Send] = (), answers: Iterable[tuple[bytes, Any, int]] = ()) -> None:
+        """Begin to write questions about to be sent and answers that came; `commit` puts them on disk, all or none.
 
         Raises:
             RunError: the disk refused.
         """
         rows = [(key, json.dumps(said), count) for key, said, count in answers]
-        try:
+        with self._whole():
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT INTO sends (key, owner) VALUES (?, ?)", list(sends))
+            self._db.executemany("INSERT INTO sends (key, owner) VALUES (?, ?)", sends)
             self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
+
+    def commit(self) -> None:
+        """Put on disk what was entered. May run in another thread, as long as nothing else is asked of the store.
+
+        Raises:
+            RunError: the disk refused.
+        """
+        with self._whole():
             self._db.execute("COMMIT")
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

@@ -49,6 +49,10 @@ class Sender:
             Passing: it still was not after the last try.
             Final: no other try is any use, or too many failed in a row.
         """
+        try:
+            return await self._counted(once, 1)
+        except Passing as error:
+            first = error  # nearly all questions take one try, and so go without what is needed for several
         limits = self.settings.limits
         context = stamina.retry_context(
             on=self._again,
@@ -61,14 +65,19 @@ class Sender:
         try:
             async for attempt in context:
                 with attempt:
-                    try:
-                        await once(attempt.num)
-                    except (Passing, Misfit) as error:
-                        if not (isinstance(error, Passing) and error.busy):
-                            self.count(error)
-                        raise
+                    if attempt.num == 1:
+                        raise first
+                    await self._counted(once, attempt.num)
         except Passing as error:
             if error.busy:  # to be told to wait is no failure, but to be told so at every try is one
+                self.count(error)
+            raise
+
+    async def _counted(self, once: Callable[[int], Awaitable[None]], number: int) -> None:
+        try:
+            await once(number)
+        except (Passing, Misfit) as error:
+            if not (isinstance(error, Passing) and error.busy):
                 self.count(error)
             raise
 

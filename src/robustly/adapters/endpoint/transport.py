@@ -88,10 +88,11 @@ def client_for(settings: Settings) -> httpx2.AsyncClient:
     pool = httpx2.Limits(max_connections=limits.concurrency, max_keepalive_connections=limits.concurrency)
     trust = _trust(settings.ca) if url.scheme == "https" else False  # which costs time to load, and is for TLS alone
     inner = httpx2.AsyncHTTPTransport(verify=trust, trust_env=False, limits=pool)
-    timeout = httpx2.Timeout(limits.timeout, pool=None)
+    addresses = addresses_of(host, port)
+    each = limits.timeout / len(addresses)  # so that the next has its turn; `Sender.post` bounds the whole of a request
     return httpx2.AsyncClient(
-        transport=Pinned(host, addresses_of(host, port), inner),
-        timeout=timeout,
+        transport=Pinned(host, addresses, inner),
+        timeout=httpx2.Timeout(None, connect=each),
         follow_redirects=False,
         trust_env=False,
         headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "robustly"},
@@ -115,7 +116,8 @@ def why_not_connected(error: BaseException, settings: Settings) -> tuple[str, bo
         verified = "CERTIFICATE_VERIFY_FAILED" in str(cause)
         if verified or isinstance(cause, ssl.SSLError):
             told = str(cause).split("verify failed: ")[-1].split(" (_ssl")[0] if verified else str(cause)
-            remedy = "; if you trust who signed its certificate, write ca = FILE into the settings" if verified else ""
+            unknown = verified and told.startswith(("self", "unable"))  # rather than expired, or of another name
+            remedy = "; if you trust who signed its certificate, write ca = FILE into the settings" if unknown else ""
             return f"no secure connection to {host} (TLS): {told}{remedy}", False
         cause = cause.__cause__ or cause.__context__
     return f"cannot reach the endpoint at {host}: {error or type(error).__name__}", True

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic_core import to_json
 from torch import Tensor
 
 from robustly.adapters.endpoint.settings import Request, Settings
@@ -63,7 +64,7 @@ class Wire:
         if self.request.input == "list":
             numbers = rows.double().numpy()
             numbers = numbers if self.request.decimals is None else numbers.round(self.request.decimals)
-            return [json.dumps(row, separators=(",", ":")).encode() for row in (numbers + 0.0).tolist()]
+            return [to_json(row) for row in (numbers + 0.0).tolist()]
         made = _npy if self.request.input == "npy" else self._png
         return [self._field(made(row.numpy())) for row in rows]
 
