@@ -156,8 +156,9 @@ def attack(
         raise RunError(f"{asking.ended}. What was answered is kept{f' in {asking.keep}' if asking.keep else ''}.")
     distance = torch.where(success, ledger.distance, float("inf"))
     flat, odd = (ledger.flat == ledger.backward) & (ledger.backward > 0), success & ledger.odd
-    if random and isinstance(getattr(made, "spec", None), Spec) and not pooled(made.spec):
-        doubts.append(single_draws(made.spec.name))
+    known = getattr(made, "spec", None)
+    if random and isinstance(known, Spec) and not pooled(known):
+        doubts.append(single_draws(known.name))
     doubts += [tell(int(rows.sum())) for tell, rows in ((masked, flat), (not_finite, odd)) if rows.any()]
     for doubt in doubts:
         warnings.warn(doubt, SoundnessWarning, stacklevel=2)
