@@ -221,6 +221,21 @@ def test_an_unknown_twin_is_refused():
         read_plan('twin = "bf61"\n' + FIRST, "own")
 
 
+def test_fast_walks_in_wider_balls_and_along_the_border_under_l1_alone():
+    """In the ball itself a short APGD breaks half as many there, and the margins it leaves say little."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4)).eval()
+    model, x = Model(net, UNIT, classes=4, module=net), torch.rand(2, 1, 4, 4)
+    under = {
+        t: [str(s) for s in fitting(load_plan("fast"), model, t.at(x, UNIT), False)[0]] for t in (L1(1.0), L2(1.0))
+    }
+    apgd = {t: [s for s in stages if "apgd(" in s] for t, stages in under.items()}
+    assert len(apgd[L1(1.0)]) >= 3
+    assert all("wider=3" in s for s in apgd[L1(1.0)])
+    assert all("wider=1" in s for s in apgd[L2(1.0)])
+    borders = [{s.split("(")[0] for s in stages} & {"brendel_bethge", "pdpgd"} for stages in under.values()]
+    assert borders == [{"brendel_bethge", "pdpgd"}, set()]
+
+
 def test_deep_finds_at_least_what_standard_finds():
     """Its stages are among deep's, word for word, and a stage's draws depend on its words alone."""
     assert {str(s) for s in load_plan("standard").stages} <= {str(s) for s in load_plan("deep").stages}

@@ -59,6 +59,20 @@ def test_a_random_model_is_voted_on():
     assert (seldom_right.forward[:8] == 21 + 11 + 2).all()
 
 
+def trembling(z):
+    """`still` with noise on its scores."""
+    return still(z) + 0.3 * torch.randn(len(z), 2)
+
+
+def test_single_draws_of_a_random_model_are_told():
+    with pytest.warns(SoundnessWarning, match=r"random model.*pgd followed the gradient of single draws.*expected"):
+        found = attack(pgd(3), trembling, X, Y, Linf(0.1), range=(0, 1))
+    assert len(found.warnings) == 1
+    for made in (expected(pgd(3), 4), square(5)):
+        assert not attack(made, trembling, X, Y, Linf(0.1), range=(0, 1)).warnings
+    assert not attack(pgd(3), still, X, Y, Linf(0.1), range=(0, 1)).warnings
+
+
 def test_of_a_random_model_the_deepest_point_is_kept():
     g = torch.Generator().manual_seed(0)
 

@@ -37,6 +37,25 @@ def test_the_closest_point_is_nearer_than_the_first(here, run):
     assert distances[1] < distances[0]
 
 
+def test_the_least_distance_has_no_radius(here, run):
+    """The nearest border of example i is 0.075 + 0.01 i away, in linf."""
+    said = run(
+        "attack", "fmn", "net.py:build", "data.npz", "--threat", "linf:inf", "--set", "steps=60", "--out", "adv.npz"
+    )
+    assert said.code == 0, said.err
+    assert "warning" not in said.err
+    assert "robust accuracy" not in said.out  # of no radius
+    with np.load(here / "adv.npz") as saved:
+        assert saved["success"].all()
+        assert np.allclose(saved["distance"], 0.075 + 0.01 * saved["index"], rtol=0.01)
+
+
+def test_an_audit_has_a_radius(here, run):
+    said = run("audit", "net.py:build", "data.npz", "--threat", "linf:inf")
+    assert said.code == 2
+    assert "For the least distance run one attack" in said.err
+
+
 def test_a_target_leaves_out_its_own_class_and_a_budget_holds(here, run):
     said = run(*ATTACK, "linf:0.6", "--target", "1", "--queries", "3", "--out", "adv.npz")
     assert "read as labelled and not labelled 1 16" in said.out

@@ -10,6 +10,7 @@ from bench.peers import MAKE_IT, Job, available, run_peer, zoo_net
 from tests.parity.noisy import noisy_convnet
 
 from robustly import audit
+from robustly.core.specs import entries
 from robustly.goals import Goal
 from robustly.threats import Domain
 from robustly.threats.parse import NORMS
@@ -80,11 +81,12 @@ def agree(ours, theirs):
 
 
 def test_standard_says_that_it_is_autoattack():
-    """Its stages are the four attacks with the authors' numbers."""
+    """Its attacks are the four with the authors' numbers."""
     net = network("fashion_plain")
     x, y, _ = images("fashion")
     record = audit(net, (x[:1], y[:1]), "linf:0.1", "standard", range=(0, 1))
-    _, *stages = record.plan_stages
+    certifiers = {entry.name for entry in entries("certifier")}
+    stages = [s for s in record.plan_stages if s.split("(")[0] not in certifiers]
     assert [s.split("(")[0] for s in stages] == ["apgd", "per_target", "fab_t", "square"]
     for stage, words in zip(
         stages,

@@ -37,6 +37,15 @@ def test_each_wrong_class_is_aimed_at_the_likeliest_first_and_never_the_true_one
     assert ledger.forward.tolist() == [1, 1]
 
 
+def test_a_goal_that_has_a_target_keeps_it():
+    """Else the search would go for the likeliest classes, and what it finds there would count for nothing."""
+    seen, whole = [], case()
+    target = torch.tensor([2, 0])  # the least likely
+    whole.oracle.goal = whole.goal.toward(target)
+    per_target(seen.append, targets=1)(whole._replace(goal=whole.oracle.goal))
+    assert [c.goal.target.tolist() for c in seen] == [target.tolist()]
+
+
 @pytest.mark.parametrize(("targets", "made"), [(1, 1), (2, 2), (3, 3), (9, 3)])
 def test_as_many_targets_as_asked_and_there_are(targets, made):
     assert len(seen_by(lambda inner: per_target(inner, targets))[0]) == made

@@ -138,8 +138,11 @@ def in_range(model: Model, data: Data) -> Model:
 
 
 def check_eps(threat: Threat, data: Data, model: Model) -> tuple[str, ...]:
-    """Warnings about a size that covers everything, or that no 8-bit image could show. eps = 0 is fine."""
+    """Warnings about a size that covers everything, or that no 8-bit image could show. eps = 0 is fine, and so is inf,
+    which is no size but a search for the least."""
     eps = eps_of(threat)
+    if eps == math.inf:
+        return ()
     if isinstance(data.x, tuple):
         shortest = min(map(len, data.x))
         if isinstance(threat, Edits) and eps >= shortest > 0:

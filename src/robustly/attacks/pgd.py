@@ -11,7 +11,10 @@ from robustly.steps.walk import positive
 
 @spec("attack", paper="Madry et al. 2018, arXiv:1706.06083")
 def pgd(steps: int = 40, size: float = 0.1, loss: Loss = cross_entropy, start: Start = uniform) -> Attack:
-    """Projected gradient ascent from a random point; `size` is a step as a fraction of eps."""
+    """Projected gradient ascent from a random point; `size` is a step as a fraction of eps.
+
+    In l1 a step moves one coordinate, the steepest that can still move; the sparse steps of apgd break more there.
+    """
     positive(size, "size")
     return ascend(loss, start, projected(chain(steepest(), by_radius(size))), steps)
 

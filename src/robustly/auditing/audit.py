@@ -265,7 +265,10 @@ def _refuse_misfits(threat: Threat, sizes: tuple[float, ...], x: Batch, model: M
         threat.at(cut(x, part), model.domain)
     for eps in sizes:
         if not 0 <= eps < float("inf"):
-            raise UsageError(f"eps must be finite and >= 0, got {eps:g}.")
+            least = (
+                " For the least distance run one attack: robustly attack fmn ... --threat l2:inf." if eps > 0 else ""
+            )
+            raise UsageError(f"eps of an audit must be finite and >= 0, got {eps:g}.{least}")
         with_eps(threat, eps).at(cut(x, slice(0, 1)), model.domain)
 
 

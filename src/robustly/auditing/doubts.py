@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+RANDOM = "random model"
+"""How the sentence of `single_draws` begins."""
+
 
 def masked(count: int) -> str:
     """No gradient of these examples told anything."""
     return (
         f"masked gradients: every gradient was zero or not finite for {count} example{'s' * (count != 1)}; gradient "
         "attacks were blind there."
+    )
+
+
+def single_draws(name: str) -> str:
+    """The attack took one answer of a random model for all it would say."""
+    return (
+        f"{RANDOM}: the same input got different answers, and {name} followed the gradient of single draws of it; "
+        "expected(...) around the attack follows their mean."
     )
 
 

@@ -173,7 +173,7 @@ def fitting(plan: Plan, model: Model, around: PerturbationSet, random: bool) -> 
                 )
         elif reason:
             left_out.append(f"{stage.spec} was left out: {reason}")
-    single = [stage.spec.name for stage in kept if random and stage.kind == "attack" and not _pooled(stage.spec)]
+    single = [stage.spec.name for stage in kept if random and stage.kind == "attack" and not pooled(stage.spec)]
     if single:
         left_out.append(
             f"the model is random, and {', '.join(dict.fromkeys(single))} follow single draws of it: the plan rand, or "
@@ -212,7 +212,7 @@ def _misfit(stage: PlanStage, model: Model, around: PerturbationSet, random: boo
     return None
 
 
-def _pooled(spec: Spec) -> bool:
+def pooled(spec: Spec) -> bool:
     """Does it ask for the mean of several draws, or follow no gradient at all?"""
     return spec.name == "expected" or all(lookup("attack", leaf.name).needs != "gradients" for leaf in spec.leaves())
 

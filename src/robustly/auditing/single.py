@@ -15,8 +15,9 @@ from robustly.adapters.border import check_scores, in_range
 from robustly.adapters.data import load_data
 from robustly.adapters.models import load_model
 from robustly.auditing.campaign import asking_of
-from robustly.auditing.doubts import masked, not_finite
+from robustly.auditing.doubts import masked, not_finite, single_draws
 from robustly.auditing.judge import VOTES, judge
+from robustly.auditing.plan import pooled
 from robustly.auditing.plan import walks as walks
 from robustly.auditing.problem import Problem
 from robustly.core.errors import RunError, SoundnessWarning, UsageError
@@ -86,8 +87,8 @@ def attack(
     the search goes on after a success, for the point of lowest margin, and the judge takes a vote, as in `audit`. Give
     such a model expected(...) attacks. A query budget below 4 has no room for the look.
 
-    Warns with `SoundnessWarning`, and says it in the result, where gradients were zero or not finite, the answers of that
-    look are probabilities, or answers at counterexamples are not finite. None of these costs a pass of its own.
+    Warns with `SoundnessWarning`, and says it in the result, where gradients were zero or not finite or those of single
+    draws of a random model, the answers of that look are probabilities, or answers at counterexamples are not finite. None of these costs a pass of its own.
 
     Raises:
         UsageError: a target that is no label or the true one, an attack that cannot walk in the threat's sets, a query budget that
@@ -155,6 +156,9 @@ def attack(
         raise RunError(f"{asking.ended}. What was answered is kept{f' in {asking.keep}' if asking.keep else ''}.")
     distance = torch.where(success, ledger.distance, float("inf"))
     flat, odd = (ledger.flat == ledger.backward) & (ledger.backward > 0), success & ledger.odd
+    known = getattr(made, "spec", None)
+    if random and isinstance(known, Spec) and not pooled(known):
+        doubts.append(single_draws(known.name))
     doubts += [tell(int(rows.sum())) for tell, rows in ((masked, flat), (not_finite, odd)) if rows.any()]
     for doubt in doubts:
         warnings.warn(doubt, SoundnessWarning, stacklevel=2)

@@ -76,7 +76,7 @@ def attack(
     from robustly.adapters.border import check_eps, check_pair
     from robustly.adapters.data import load_data
     from robustly.adapters.models import load_model
-    from robustly.auditing.doubts import masked, not_finite
+    from robustly.auditing.doubts import RANDOM, masked, not_finite
     from robustly.auditing.single import attack as run
     from robustly.core.errors import SoundnessWarning
     from robustly.core.rows import slices, take
@@ -133,6 +133,8 @@ def attack(
         if not quiet:
             here.say(f"{part.stop}/{len(right)} attacked, {sum(int(r.success.sum()) for r in results)} broken")
             here.flush()
+    for line in dict.fromkeys(said for r in results for said in r.warnings if said.startswith(RANDOM)):
+        here.complain(f"warning: {line}", style="yellow")
     for tell, count in (
         (masked, sum(int(r.flat.sum()) for r in results)),
         (not_finite, sum(int(r.odd.sum()) for r in results)),
@@ -198,7 +200,7 @@ def told(
     if not len(right):
         return [*lines, "nothing to attack"]
     lines.append(f"broken {broken} of {len(right)}: success rate {100 * broken / len(right):.1f} %")
-    if target is None:
+    if target is None and ":inf" not in threat:
         lines.append(
             f"robust accuracy against this attack alone {100 * (len(right) - broken) / count:.1f} % of all examples"
         )

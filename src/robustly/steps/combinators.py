@@ -50,9 +50,18 @@ def restarts(inner: Attack, times: int = 5, abreast: int = 1) -> Attack:
 
 @spec("attack", sets=("PerturbationSet",))
 def per_target(inner: Attack, targets: int = 9) -> Attack:
-    """The attack towards each of the most likely wrong classes, most likely first; fewer where there are fewer classes."""
+    """The attack towards each of the most likely wrong classes, most likely first; fewer where there are fewer classes.
+
+    A goal that has a target keeps it.
+
+    Raises:
+        UsageError: targets < 1.
+    """
 
     def attack(case: Case) -> None:
+        if case.goal.target is not None:
+            inner(case)
+            return
         scores = case.oracle.clean_scores()
         order = scores.scatter(1, case.goal.y[:, None], float("-inf")).argsort(dim=1, descending=True, stable=True)
         for rank in range(min(targets, scores.shape[1] - 1)):

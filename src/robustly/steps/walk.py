@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -15,6 +16,7 @@ from robustly.steps.counts import at_least_one
 from robustly.steps.transforms import walkable
 from robustly.steps.types import Attack, Case, Start, Step, Transform
 from robustly.threats.base import Smooth
+from robustly.threats.l1 import L1Ball
 
 
 class Walk(NamedTuple):
@@ -31,10 +33,19 @@ def projected(transform: Transform) -> Step:
         return Walk(z, transform.init(case, z))
 
     def update(case: Case, state: Walk, answer: Answer, index: int) -> Walk:
-        change, memory = transform.update(case, state.memory, answer.grad)
+        change, memory = transform.update(_seen_from(case, state.z), state.memory, answer.grad)
         return Walk(walkable(case).project(state.z + change), memory)
 
     return Step(init, lambda case, state: state.z, update, lambda state: state.z)
+
+
+def _seen_from(case: Case, z: Tensor) -> Case:
+    """The case with an l1 ball whose steepest direction is looked for among the coordinates that can still move at z.
+
+    In l1 that direction is one coordinate: without this a walk would go on pushing the first one against its bound.
+    """
+    around = walkable(case)
+    return case._replace(around=replace(around, x=z)) if isinstance(around, L1Ball) else case
 
 
 def looking_ahead(transform: Transform, size: float, decay: float) -> Step:

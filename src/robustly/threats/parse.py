@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -43,10 +44,11 @@ FORMS = (
 
 
 def parse_threat(text: str) -> Threat:
-    """Read a threat.
+    """Read a threat. l2:inf is the ball of a norm without a radius, in which an attack looks for the least distance.
 
     Raises:
-        UsageError: unknown family, or an eps that is no number, negative, NaN or infinite; the message shows the forms.
+        UsageError: unknown family, or an eps that is no number, negative or NaN, or infinite for what is no norm; the
+            message shows the forms.
     """
     if "&" in text:
         parts = [parse_threat(part) for part in text.split("&")]
@@ -72,7 +74,7 @@ def parse_threat(text: str) -> Threat:
         if not amount.isdigit():
             raise UsageError(f'"{text}": edits takes a whole number of character edits, say edits:2.')
         return Edits(int(amount))
-    eps = number(amount, f'eps of "{text}"')
+    eps = math.inf if family in NORMS and amount == "inf" else number(amount, f'eps of "{text}"')
     if family in NORMS:
         return NORMS[family](eps) if bits is None else _on_grid(NORMS[family](eps), int(bits), text)
     if family == "rotate":
