@@ -64,7 +64,7 @@ def _through(layer: nn.Module, slope: Tensor, offset: Tensor, low: Tensor) -> tu
     """An affine layer, by its own derivative and by what becomes of zeros."""
     count = slope.shape[:2]
     zeros = low.new_zeros(count[0] * count[1], *low.shape[1:])
-    at_zero, pull = torch.func.vjp(layer, zeros)
+    at_zero, pull = torch.func.vjp(layer, zeros)[:2]
     found = slope.reshape(at_zero.shape)
     return pull(found)[0].unflatten(0, count), offset + (found * at_zero).flatten(1).sum(1).reshape(count)
 
