@@ -188,6 +188,7 @@ class Calling(nn.Module):
 
 
 TRAPS = {
+    "mirrors": (lambda z: nn.functional.pad(z.reshape(-1, 1, 16), (15, 15), "reflect"), 46),
     "slope": (lambda z: nn.functional.leaky_relu(z, 5.0), 16),
     "floor": (lambda z: torch.div(z, 0.5, rounding_mode="floor"), 16),
     "divisor": (lambda z: nn.functional.avg_pool2d(z.reshape(-1, 4, 2, 2), 2, 2, 0, False, True, 1), 4),
@@ -386,3 +387,46 @@ def test_batch_norms_count_and_are_folded(kind):
         by_hand = by_hand.scatter(1, y[:, None], torch.inf).amin(1)
         assert torch.allclose(bound.lower, by_hand.detach(), atol=1e-3)
         assert (bound.lower <= by_hand).all()
+
+
+class Pieces(nn.Module):
+    """Strided and padded shortcuts, branches side by side, means: each at its own gain."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.a, self.b = kind, nn.Conv2d(3, 3, 3, 2, 1), nn.Conv2d(3, 2, 1)
+        self.last = nn.Linear({"short": 20, "side": 80, "mean": 3}[kind], 4)
+
+    def forward(self, z):
+        if self.kind == "short":
+            z = torch.relu(nn.functional.pad(self.a(z), (0, 0, 0, 0, 0, 2))) + nn.functional.pad(
+                z[:, :, ::2, ::2], (0, 0, 0, 0, 0, 2)
+            )
+        elif self.kind == "side":
+            z = torch.cat((torch.relu(self.b(z)), z), 1)
+        else:
+            z = self.a(z).mean((2, 3))
+        return self.last(z.flatten(1))
+
+
+@pytest.mark.parametrize("kind", ["short", "side", "mean"])
+def test_pieces_of_ordinary_networks_have_gains(kind):
+    torch.manual_seed(2)
+    net, x = Pieces(kind).eval(), torch.rand(12, 3, 4, 4)
+    model = from_module(net)
+    y = model.ask(x).argmax(1)
+    clean = Goal(y).margin(model.ask(x)).double()
+    bound = lipschitz()(model, L2(0.05).at(x, UNIT), Goal(y))
+    found = attack(pgd(30), model, x, y, L2(0.05), range=(0, 1), closest=False)
+    assert (bound.lower <= found.margin.minimum(clean)).all()
+    gain = {
+        "short": 1 + largest_gain(net.a.weight),
+        "side": (1 + largest_gain(net.b.weight) ** 2) ** 0.5,
+        "mean": largest_gain(net.a.weight) / 2,
+    }[kind]
+    w = net.last.weight.detach().double()
+    scores = model.ask(x).double()
+    by_hand = scores.gather(1, y[:, None]) - scores - 0.05 * gain * (w[y][:, None] - w[None]).norm(dim=2)
+    by_hand = by_hand.scatter(1, y[:, None], torch.inf).amin(1)
+    assert torch.allclose(bound.lower, by_hand, atol=1e-3)
+    assert (bound.lower <= by_hand).all()

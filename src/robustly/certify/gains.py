@@ -64,7 +64,7 @@ class Value:
         return self.like.shape
 
     def moved(self, f: Callable[[Tensor], Tensor]) -> Value:
-        """The same numbers in another arrangement of a row."""
+        """The same numbers in another arrangement of a row, or some of them."""
         return replace(self, like=f(self.like), layers=(), rectified=False)
 
 
@@ -310,6 +310,46 @@ def adaptive_avg_pool2d(x: Value, output_size: Any) -> Value:
     return _averaged(x, count, 1 / math.sqrt(count), like)
 
 
+def mean(x: Value, dim: Any, keepdim: bool = False) -> Value:
+    """The mean over dimensions of a row."""
+    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    if any(d % x.like.dim() == 0 for d in dims):
+        raise Refused(shape.ACROSS)
+    like = x.like.mean(dims, keepdim)
+    count = x.like.numel() // max(like.numel(), 1)
+    return _averaged(x, count, 1 / math.sqrt(count), like)
+
+
+def cat(tensors: Any, dim: int = 0) -> Value:
+    """Branches side by side."""
+    if not all(isinstance(t, Value) for t in tensors):
+        raise Refused("a constant among the parts")
+    like = torch.cat([t.like for t in tensors], dim)
+    if len(like) != 1:
+        raise Refused(shape.ACROSS)
+    size, error = (torch.stack([getattr(t, k) for t in tensors]).norm(dim=0) for k in ("size", "error"))
+    gain = math.sqrt(sum(t.gain**2 for t in tensors))
+    return Value(gain * (1 + 1e-12), size * (1 + UNIT), error * (1 + UNIT), like)
+
+
+def pad(x: Value, pad: Any, mode: str = "constant", value: float | None = None) -> Value:
+    """Zeros put around each row."""
+    if mode != "constant" or value or len(pad) > 2 * (x.like.dim() - 1):
+        raise Refused("padding with anything but zeros")
+    return x.moved(lambda v: F.pad(v, tuple(pad)))
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """A slice of each row."""
+    if not isinstance(x, Value):
+        return x[index]
+    parts = index if isinstance(index, tuple) else (index,)
+    plain = all(isinstance(p, int | slice) for p in parts) and parts[0] == slice(None)
+    if not plain:
+        raise Refused("an index that is not a plain slice of each row")
+    return x.moved(lambda v: v[parts])
+
+
 def _averaged(x: Value, count: int, gain: float, like: Tensor) -> Value:
     gain *= 1 + 1e-12
     each = gamma(count + 1) * gain * x.size + TINY * math.sqrt(like.numel())
@@ -369,14 +409,11 @@ RULES: dict[str, Callable[..., Any]] = {
     "flatten": flatten,
     **rules(shape, "size dropout"),
     "getattr": lambda x, name: shape.attribute(x, name) if isinstance(x, Value) else getattr(x, name),
-    "getitem": lambda x, index: _picked(x, index),
+    "getitem": getitem,
+    "mean": mean,
+    "cat": cat,
+    "pad": pad,
     "identity": shape.same,
     "contiguous": shape.same,
 }
 """One rule an operation, called with the arguments of torch's own function."""
-
-
-def _picked(x: Any, index: Any) -> Any:
-    if isinstance(x, Value):
-        raise Refused("a slice")
-    return x[index]

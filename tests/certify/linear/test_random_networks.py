@@ -24,7 +24,20 @@ from robustly.threats import L0, L1, L2, Domain, Linf, Patch
 from robustly.threats.patch import PatchSet
 
 DOMAIN, SHAPE = Domain(0, 1), (2, SIDE, SIDE)
-THREATS = [Linf(0.0), Linf(1e-4), Linf(0.02), Linf(0.2), L2(1e-3), L2(0.3), L1(0.1), L1(2.0), L0(1), L0(3), Patch(1), Patch(2)]
+THREATS = [
+    Linf(0.0),
+    Linf(1e-4),
+    Linf(0.02),
+    Linf(0.2),
+    L2(1e-3),
+    L2(0.3),
+    L1(0.1),
+    L1(2.0),
+    L0(1),
+    L0(3),
+    Patch(1),
+    Patch(2),
+]
 
 
 def members(around, count, seed):

@@ -91,7 +91,9 @@ def test_a_patch_is_enclosed_by_as_many_numbers(side):
     still = (slope * x.double()[:, None]).flatten(2).sum(2)
     drop = torch.where(slope > 0, slope * x.double()[:, None], -slope * (1 - x.double()[:, None]))
     window = min(side, 4), min(side, 5)
-    places = torch.nn.functional.avg_pool2d(drop[:, :, 0], window, 1) * window[0] * window[1] if side else drop[:, :, 0] * 0
+    places = (
+        torch.nn.functional.avg_pool2d(drop[:, :, 0], window, 1) * window[0] * window[1] if side else drop[:, :, 0] * 0
+    )
     worst = still - places.flatten(2).amax(2)
     assert (found <= worst).all()
     if side in (0, 1, 9):
