@@ -430,3 +430,24 @@ def test_pieces_of_ordinary_networks_have_gains(kind):
     by_hand = by_hand.scatter(1, y[:, None], torch.inf).amin(1)
     assert torch.allclose(bound.lower, by_hand, atol=1e-3)
     assert (bound.lower <= by_hand).all()
+
+
+class Counting(nn.Module):
+    """Multiplies by the number of rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, z):
+        return self.last(z * z.size(0))
+
+
+def test_a_network_that_counts_its_rows_is_refused():
+    torch.manual_seed(0)
+    net, x = Counting().eval(), torch.rand(4, 6)
+    model = replace(from_module(nn.Linear(6, 3).eval()), call=net, module=net)
+    y = net(x).argmax(1)
+    bound = lipschitz()(model, L2(1e-6).at(x, Domain()), Goal(y))
+    assert not bound.certified.any()
+    assert all("alone than in a batch" in why for why in bound.why)

@@ -54,12 +54,15 @@ def lipschitz() -> Certifier:
                     )
                 here = torch.cat([module(around.x[part]) for part in model.parts(around.x, len(goal))])
                 drop, error = _drops(trace(module), around.x, far, goal, scores)
+                alone = module(around.x[:1])
         except NoNetwork as nothing:
             return abstain(goal, str(nothing))
         except UnsupportedOperator as unsupported:
             return abstain(goal, f"lipschitz bound: {unsupported}")
-        if here.shape != scores.shape or not ((here - scores).abs().amax(1) <= AGREES * scores.abs().amax(1)).all():
+        if here.shape != scores.shape or not _near(here, scores):
             return abstain(goal, "the network behind the model does not answer as the model does")
+        if not _near(alone, here[:1]):
+            return abstain(goal, "the network answers otherwise alone than in a batch")
         wide = scores.double()
         gap = wide.gather(1, anchor[:, None]) - wide
         gap = (gap if goal.target is None else -gap) - drop - 2 * error
@@ -70,6 +73,10 @@ def lipschitz() -> Certifier:
         return Bound(lower, why, 2)
 
     return certify
+
+
+def _near(one: Tensor, other: Tensor) -> bool:
+    return bool(((one - other).abs().amax(1) <= AGREES * other.abs().amax(1)).all())
 
 
 class Drops(NamedTuple):
