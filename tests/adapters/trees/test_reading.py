@@ -112,6 +112,9 @@ def test_lightgbm(classes):
     lightgbm = pytest.importorskip("lightgbm")
     x, y = data(classes)
     agrees(lightgbm.LGBMClassifier(n_estimators=8, verbose=-1, n_jobs=1).fit(x, y), x)
+    agrees(
+        lightgbm.LGBMClassifier(n_estimators=8, boosting_type="dart", drop_rate=0.5, verbose=-1, n_jobs=1).fit(x, y), x
+    )
     rounded = np.round(x).astype(np.float32)
     agrees(lightgbm.LGBMClassifier(n_estimators=8, verbose=-1, n_jobs=1).fit(rounded, y), rounded)
     zeros = load_model(
