@@ -109,8 +109,21 @@ def members(around, count, seed):
 
 KINDS = st.sampled_from(["linear", "conv", "residual", "branches"])
 THREATS = st.sampled_from(
-    [Linf(0.0), Linf(1e-4), Linf(0.02), Linf(0.3), L2(1e-3), L2(0.1), L2(2.0), L1(0.1), L1(3.0), L0(1), L0(5)]
-    + [Patch(1), Patch(3)]
+    [
+        Linf(0.0),
+        Linf(1e-4),
+        Linf(0.02),
+        Linf(0.3),
+        L2(1e-3),
+        L2(0.1),
+        L2(2.0),
+        L1(0.1),
+        L1(3.0),
+        L0(1),
+        L0(5),
+        Patch(1),
+        Patch(3),
+    ]
 )
 
 
