@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from robustly.certify.trees import trees
     from robustly.core.records import Record, read_record
     from robustly.core.transfers import Transfer, read_transfer
-    from robustly.defend.lipschitz import aol
+    from robustly.defend.lipschitz import aol, sll
     from robustly.defend.patches import banded, cleansed
     from robustly.defend.smoothed import predict, smooth
     from robustly.oracle.model import Access, Model
@@ -115,7 +115,7 @@ _HOMES = {
     "robustly.certify.trees": ("trees",),
     "robustly.core.records": ("Record", "read_record"),
     "robustly.core.transfers": ("Transfer", "read_transfer"),
-    "robustly.defend.lipschitz": ("aol",),
+    "robustly.defend.lipschitz": ("aol", "sll"),
     "robustly.defend.patches": ("banded", "cleansed"),
     "robustly.defend.smoothed": ("predict", "smooth"),
     "robustly.oracle.model": ("Access", "Model"),

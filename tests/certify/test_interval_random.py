@@ -14,7 +14,8 @@ from robustly.goals import Goal
 from robustly.losses import margin
 from robustly.oracle import Model, Oracle
 from robustly.steps import Case
-from robustly.threats import L0, L1, L2, Domain, Linf
+from robustly.threats import L0, L1, L2, Domain, Linf, Patch
+from robustly.threats.patch import PatchSet
 
 CLASSES, SIDE = 3, 8
 DOMAIN = Domain(0, 1)
@@ -98,13 +99,31 @@ def members(around, count, seed):
     many = around.take(torch.zeros(count, dtype=torch.int64))
     key = keys.from_ids(seed, [str(i) for i in range(count)])
     inner = many.sample(key)
-    corner = many.linear_max(keys.normal(keys.fold(key, 1), inner.shape[1:]))
+    drawn = keys.normal(keys.fold(key, 1), inner.shape[1:])
+    if isinstance(around, PatchSet):  # one end of the range or the other in the square of the sample
+        corner = torch.where(inner != many.x, (drawn > 0).float(), many.x)
+    else:
+        corner = many.linear_max(drawn)
     return torch.cat((inner[: count // 2], corner[count // 2 :]))
 
 
 KINDS = st.sampled_from(["linear", "conv", "residual", "branches"])
 THREATS = st.sampled_from(
-    [Linf(0.0), Linf(1e-4), Linf(0.02), Linf(0.3), L2(1e-3), L2(0.1), L2(2.0), L1(0.1), L1(3.0), L0(1), L0(5)]
+    [
+        Linf(0.0),
+        Linf(1e-4),
+        Linf(0.02),
+        Linf(0.3),
+        L2(1e-3),
+        L2(0.1),
+        L2(2.0),
+        L1(0.1),
+        L1(3.0),
+        L0(1),
+        L0(5),
+        Patch(1),
+        Patch(3),
+    ]
 )
 
 

@@ -142,3 +142,27 @@ def test_in_an_audit(defence):
     assert record.summary.certified_count >= 4
     assert any("defended model" in note for note in record.notes)
     assert plan is not None or record.plan == "patches"
+
+
+def test_the_cost_is_told_before_anything_is_asked():
+    asked = []
+
+    def counted(z):
+        asked.append(len(z))
+        return bright(z)
+
+    base = Model(counted, UNIT, classes=2, digest="counted", name="counted")
+    defended, x = cleansed(base, 2, masks=3), images(2)
+    assert any("a certificate up to 45" in note for note in defended.notes)
+    assert any("as many passes of bright as an image has columns" in note for note in banded(model(), 2).notes)
+    goal, around = Goal(torch.tensor([1, 0])), Patch(2).at(x, UNIT)
+    bound = double_masking(limit=44)(defended, around, goal)
+    assert not asked
+    assert not bound.certified.any()
+    assert bound.why[0] == (
+        "9 masks make 45 pairs, a pass of counted each, more than limit=44: take fewer masks along each axis"
+    )
+    assert double_masking(limit=45)(defended, around, goal).certified.all()
+    assert sum(asked) == 2 * 45
+    with pytest.raises(UsageError, match="at least 1"):
+        double_masking(limit=0)

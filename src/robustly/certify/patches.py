@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robustly.certify.types import Bound, Certifier, abstain
+from robustly.core.errors import UsageError
 from robustly.core.specs import spec
 from robustly.goals import Goal
 from robustly.oracle.covers import Bands, Masking, said
@@ -15,14 +16,25 @@ from robustly.oracle.model import Model
 from robustly.threats.base import PerturbationSet
 from robustly.threats.patch import PatchSet
 
+LIMIT = 10_000
+"""Passes of the model behind the masks an image: some seconds of a residual network of 20 layers on one core."""
+
 
 @spec("certifier", paper="Xiang et al. 2022, arXiv:2108.09135", needs="masks")
-def double_masking() -> Certifier:
+def double_masking(limit: int = LIMIT) -> Certifier:
     """PatchCleanser's certificate: under every pair of its masks the model reads the clean image rightly.
 
     Then whatever the patch, a mask covers it and the rest of the algorithm leads to that class (their theorem 1). The margin of a
     model of labels is 1 where they are right. Readings that rounding could change certify nothing.
+
+    Takes a pass of the model behind the masks for every pair: 666 an image for 6 masks along each axis. Where that would be more
+    than `limit`, none is made and the examples are left unknown.
+
+    Raises:
+        UsageError: a limit below 1.
     """
+    if limit < 1:
+        raise UsageError(f"limit is a number of passes, at least 1; got {limit}.")
 
     def certify(model: Model, around: PerturbationSet, goal: Goal) -> Bound:
         masking = model.structure
@@ -32,6 +44,11 @@ def double_masking() -> Certifier:
             return abstain(goal, f"double masking is for patches that make an error, not for a {type(around).__name__}")
         if around.side > masking.patch:
             return abstain(goal, f"the model guards against patches of {masking.patch} pixels, not of {around.side}")
+        masks = len(masking.hidden(*around.x.shape[2:]))
+        pairs = masks * (masks + 1) // 2
+        if pairs > limit:
+            told = f"{masks} masks make {pairs} pairs, a pass of {masking.base.name} each, more than limit={limit}"
+            return abstain(goal, f"{told}: take fewer masks along each axis")
         rows = [_pairs(masking, image, int(label)) for image, label in zip(around.x, goal.y, strict=True)]
         lower = torch.tensor([1.0 if why is None else -math.inf for why, _ in rows], dtype=torch.float64)
         spent = torch.tensor([passes for _, passes in rows], device=goal.y.device)

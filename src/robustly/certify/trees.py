@@ -18,6 +18,8 @@ from robustly.oracle.trees import Trees, at_most, trees_of
 from robustly.threats.base import Convex, PerturbationSet
 from robustly.threats.grid import GridSet
 
+NO_TREES = "its trees have no certificate"
+"""How an adapter's note begins that says why it couldn't read the trees."""
 AGREES = 1e-5
 """How far, relative to the largest score, the model may answer from its trees before they are taken for others."""
 
@@ -72,7 +74,8 @@ def trees(nodes: int = 5000, merged: int = 256) -> Certifier:
         ensemble = trees_of(model)
         inner = around.ball if isinstance(around, GridSet) else around
         if ensemble is None:
-            return abstain(goal, f"{model.name} has no trees that can be read")
+            known = [note for note in model.notes if NO_TREES in note]
+            return abstain(goal, known[0] if known else f"{model.name} has no trees that can be read")
         if not len(goal) or not isinstance(inner, Convex):
             return abstain(goal, f"no box around a {type(around).__name__}")
         x = inner.x.detach().cpu().flatten(1).numpy().astype(np.float32)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robustly.core.errors import UsageError
 from robustly.core.keys import bits
 from robustly.steps.boxes import worst_scores
+from robustly.steps.lines import worst_by_lines
 from robustly.steps.noises import Noise
 from robustly.threats.base import Domain
 
@@ -29,6 +30,30 @@ def ibp(network: nn.Sequential, x: Tensor, y: Tensor, eps: float, domain: Domain
     """
     low, high = (x - eps).clamp_min(domain.low), (x + eps).clamp_max(domain.high)
     return F.cross_entropy(worst_scores(network, low, high, y), y)
+
+
+def crown_ibp(
+    network: nn.Sequential,
+    x: Tensor,
+    y: Tensor,
+    eps: float,
+    *,
+    share: float = 1.0,
+    domain: Domain = Domain(),  # noqa: B008 - frozen
+) -> Tensor:
+    """The same with worst scores that are `share` by linear bounds and for the rest by intervals (Zhang et al. 2020, arXiv:1906.06316).
+
+    share: beta of the paper, which goes from 1 to 0 as eps reaches its size: linear bounds are tighter at first and train more
+    steadily, intervals end better. 0 is `ibp`. A pass costs about K + 1 of `ibp`'s for K classes. As there, trainers mix in the
+    clean loss, by kappa from 1 to 1/2 or 0.
+    """
+    _check_share(share)
+    low, high = (x - eps).clamp_min(domain.low), (x + eps).clamp_max(domain.high)
+    if share == 0:
+        return F.cross_entropy(worst_scores(network, low, high, y), y)
+    tight = worst_by_lines(network, low, high, y)
+    worst = tight if share == 1 else share * tight + (1 - share) * worst_scores(network, low, high, y)
+    return F.cross_entropy(worst, y)
 
 
 def sabr(

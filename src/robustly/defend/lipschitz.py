@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -33,12 +34,61 @@ def aol(layer: L) -> L:
     Raises:
         UsageError: another layer, other padding, several groups.
     """
-    plain = isinstance(layer, nn.Linear) or (
-        isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros"
-    )
-    if not plain:
+    if not _plain(layer):
         raise UsageError(f"aol is for linear layers and convolutions with zero padding and one group, not for {layer}.")
     parametrize.register_parametrization(layer, "weight", AlmostOrthogonal())
     with torch.no_grad():
         assert torch.isfinite(cast(Tensor, layer.weight)).all()
     return layer
+
+
+class Returning(nn.Module):
+    """x - 2 W^T T^-1 relu(W x + b), where T is diagonal with T_ii = sum_j |W W^T|_ij q_j / q_i; made by `sll`."""
+
+    def __init__(self, inner: nn.Linear | nn.Conv2d) -> None:
+        super().__init__()
+        self.inner = inner
+        self.log_q = nn.Parameter(torch.zeros(len(inner.weight)))
+
+    def back(self) -> Tensor:
+        """2 T^-1 W, of the shape of W. Read past the tracers of certifiers, for which it is a constant."""
+        weight, log_q = cast(Tensor, self.inner._parameters["weight"]), cast(Tensor, self._parameters["log_q"])
+        q = log_q.double().exp()
+        t = gram(weight.transpose(0, 1)) @ q / q
+        return (2 * weight.double() / t.clamp_min(1e-12).reshape(-1, *(1,) * (weight.dim() - 1))).to(weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, n) to (B, n), or (B, C, H, W) to the same."""
+        hidden, back = F.relu(self.inner(x)), self.back()
+        if isinstance(self.inner, nn.Conv2d):
+            padding = cast(tuple[int, int], self.inner.padding)
+            return x - F.conv_transpose2d(hidden, back, None, 1, padding)
+        return x - F.linear(hidden, back.t())
+
+
+def sll(inner: nn.Linear | nn.Conv2d) -> Returning:
+    """A residual layer that never lengthens a difference (Araujo et al. 2023, arXiv:2303.03169, theorem 3).
+
+    inner: W and b of x - 2 W^T T^-1 relu(W x + b), from n numbers or channels to as many as wanted; the layer itself gives as
+    many as it takes. A convolution has stride 1, no dilation, zero padding and one group. Unlike those of `aol`, many such
+    layers in a row keep their gradients, so deep networks can be made of them; the certifier `lipschitz` knows them.
+
+    Raises:
+        UsageError: another layer; padding that changes the size of an image.
+    """
+    if not _plain(inner):
+        raise UsageError(f"sll is for linear layers and convolutions with zero padding and one group, not for {inner}.")
+    if isinstance(inner, nn.Conv2d):
+        keeps = all(
+            k == 2 * p + 1 for k, p in zip(inner.kernel_size, inner.padding, strict=False) if isinstance(p, int)
+        )
+        if inner.stride != (1, 1) or inner.dilation != (1, 1) or isinstance(inner.padding, str) or not keeps:
+            raise UsageError(
+                f"sll keeps the size of images: an odd kernel, stride 1 and padding of half of it; got {inner}."
+            )
+    return Returning(inner)
+
+
+def _plain(layer: nn.Module) -> bool:
+    kinds = isinstance(layer, nn.Linear | nn.Conv2d) and not parametrize.is_parametrized(layer)
+    return kinds and (isinstance(layer, nn.Linear) or (layer.groups == 1 and layer.padding_mode == "zeros"))  # type: ignore[union-attr]

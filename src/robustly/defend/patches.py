@@ -41,7 +41,14 @@ def cleansed(
 
     name = f"{base.name} behind {masks} x {masks} masks for patches of {patch} pixels"
     out = replace(base, call=call, access=Access.LABELS, chunk=1, numbers=0, module=None, name=name, structure=masking)
-    return replace(out, digest=_digest(base, repr((patch, masks, masking.fill))), notes=(_told(base), *base.notes))
+    most = masks**2
+    cost = (
+        f"an answer takes up to {most} passes of {base.name}, {most + most**2} where masks disagree, and a certificate up to "
+        f"{most * (most + 1) // 2}"
+    )
+    return replace(
+        out, digest=_digest(base, repr((patch, masks, masking.fill))), notes=(_told(base), cost, *base.notes)
+    )
 
 
 def banded(model: Any, width: int, *, fill: float | None = None, range: tuple[float, float] | None = None) -> Model:
@@ -63,7 +70,8 @@ def banded(model: Any, width: int, *, fill: float | None = None, range: tuple[fl
     bands = Bands(base, width, _fill(base, fill))
     name = f"{base.name} by votes of bands of {width} columns"
     out = replace(base, call=bands.votes, chunk=1, numbers=0, module=None, name=name, structure=bands)
-    return replace(out, digest=_digest(base, repr((width, bands.fill))), notes=(_told(base), *base.notes))
+    cost = f"an answer and a certificate take as many passes of {base.name} as an image has columns"
+    return replace(out, digest=_digest(base, repr((width, bands.fill))), notes=(_told(base), cost, *base.notes))
 
 
 def _fill(base: Model, fill: float | None) -> float:

@@ -15,8 +15,9 @@ CHUNK_NUMBERS = 2**22
 """Most input numbers in one call of the base model."""
 ROWS = 64
 """Most covered copies in one call."""
-UNSURE = 1e-6
-"""A label whose margin is below this share of the largest score may change with the batch, and certifies nothing."""
+UNSURE = 1e-5
+"""A label whose margin is below this share of the largest score may change with the batch, and certifies nothing. (Scores of a
+residual network of 20 layers differ by 1.5e-7 of the largest between batches of 1 and 64 on a CPU.)"""
 
 
 @dataclass(frozen=True)

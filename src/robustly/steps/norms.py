@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROUNDS = 30
+ROUNDS = 300
+"""Most rounds of power iteration; it ends before where its bounds from above and below have met."""
 EXACT = 1024
 """Matrices with a side up to this are also measured by their singular values."""
 ROUNDING = 1 + 1e-9
@@ -29,7 +30,8 @@ def largest_gain(weight: Tensor, groups: int = 1) -> float:
     """An upper bound on the largest singular value of a linear layer's (O, I) or convolution's (O, I / groups, h, w) weight.
 
     The square root of the spectral radius of `gram`, from above: max_i (M v)_i / v_i for any v > 0 (Collatz, Wielandt),
-    where v is improved by power iteration. For weights that `aol` has rescaled it comes down to 1.
+    where v is improved by power iteration; from the side of the inputs or of the outputs. For weights that `aol` has rescaled it
+    comes down to 1.
     """
     with torch.no_grad():
         parts = weight.detach().chunk(groups) if groups > 1 else (weight.detach(),)
@@ -38,11 +40,9 @@ def largest_gain(weight: Tensor, groups: int = 1) -> float:
 
 def _gain(weight: Tensor) -> float:
     """Of one group: the least of what its Gram matrices and, for small matrices, its singular values say."""
-    if weight.dim() == 4:
-        return _radius(gram(weight)) ** 0.5
-    if min(weight.shape) <= EXACT:
+    if weight.dim() == 2 and min(weight.shape) <= EXACT:
         return float(torch.linalg.matrix_norm(weight.double(), 2)) if torch.isfinite(weight).all() else float("inf")
-    return min(_radius(gram(weight)), _radius(gram(weight.t()))) ** 0.5
+    return min(_radius(gram(weight)), _radius(gram(weight.transpose(0, 1)))) ** 0.5
 
 
 def _radius(m: Tensor) -> float:
@@ -50,6 +50,9 @@ def _radius(m: Tensor) -> float:
     v, best = torch.ones(len(m), dtype=torch.float64, device=m.device), float("inf")
     for _ in range(ROUNDS if torch.isfinite(m).all() else 0):
         image = m @ v
-        best = min(best, float((image / v).max()))
+        ratio = image / v
+        best = min(best, float(ratio.max()))
+        if float(ratio.min()) > best * (1 - 1e-10):
+            break
         v = (image / image.max().clamp_min(1e-300)).clamp_min(1e-12)
     return best

@@ -11,7 +11,10 @@ from sklearn.tree import DecisionTreeClassifier
 
 from robustly.adapters.models import load_model
 from robustly.adapters.trees.nodes import below
+from robustly.certify.trees import trees
+from robustly.goals import Goal
 from robustly.oracle.trees import at_most, trees_of
+from robustly.threats import Domain, Linf
 
 
 def data(classes=2):
@@ -33,13 +36,13 @@ def thresholds(trees, x):
 
 def agrees(estimator, x):
     model = load_model(estimator)
-    trees = trees_of(model)
-    assert trees is not None, model.notes
-    z = np.concatenate((x, thresholds(trees, x)))
-    said, own = model.ask(torch.from_numpy(z)).double().numpy(), trees.scores(z)
-    assert np.abs((np.exp(said) if trees.log else said) - own).max() <= trees.error + 1e-12
+    ensemble = trees_of(model)
+    assert ensemble is not None, model.notes
+    z = np.concatenate((x, thresholds(ensemble, x)))
+    said, own = model.ask(torch.from_numpy(z)).double().numpy(), ensemble.scores(z)
+    assert np.abs((np.exp(said) if ensemble.log else said) - own).max() <= ensemble.error + 1e-12
     labels = estimator.classes_[said.argmax(1)]
-    clear = np.abs(np.diff(np.sort(own, 1)[:, -2:], axis=1))[:, 0] > trees.error
+    clear = np.abs(np.diff(np.sort(own, 1)[:, -2:], axis=1))[:, 0] > ensemble.error
     assert (labels == estimator.predict(z))[clear].all()
     return model
 
@@ -59,8 +62,49 @@ def test_xgboost(classes):
     assert trees_of(marked) is None
     assert any("missing value" in note for note in marked.notes)
     assert trees_of(load_model(xgboost.XGBClassifier(booster="gblinear", n_jobs=1).fit(x, y))) is None
-    dart = load_model(xgboost.XGBClassifier(n_estimators=3, booster="dart", n_jobs=1).fit(x, y))
-    assert any("dart" in note for note in dart.notes)
+    agrees(xgboost.XGBClassifier(n_estimators=9, booster="dart", rate_drop=0.5, n_jobs=1).fit(x, y), x)
+
+
+@pytest.mark.parametrize("base", [0.01, 0.9897, 0.99895, 0.99975, 0.999997])
+def test_the_constant_of_xgboost_is_rounded_as_it_rounds_it(base):
+    """1 - p of a likely class has few bits left in float32, and the constant is made from it."""
+    xgboost = pytest.importorskip("xgboost")
+    x, y = data()
+    for objective in ("binary:logistic", "binary:logitraw"):
+        agrees(xgboost.XGBClassifier(n_estimators=1, base_score=base, objective=objective, n_jobs=1).fit(x, y), x)
+
+
+def test_splits_by_category_have_no_certificate_and_say_so():
+    x, y = data()
+    x[:, 0] = np.abs(np.round(3 * x[:, 0]))
+    y = (x[:, 0] % 3 == 1).astype(int)
+    made = [HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]).fit(x, y)]
+    try:
+        import lightgbm
+
+        made.append(
+            lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1, min_child_samples=2).fit(
+                x, y, categorical_feature=[0]
+            )
+        )
+        import xgboost
+
+        kinds = ["c", "q", "q", "q"]
+        made.append(
+            xgboost.XGBClassifier(
+                n_estimators=3, feature_types=kinds, enable_categorical=True, max_cat_to_onehot=1, n_jobs=1
+            ).fit(x, y)
+        )
+    except ImportError:
+        pass
+    for estimator in made:
+        model = load_model(estimator)
+        assert trees_of(model) is None
+        assert any("they split by category" in note for note in model.notes)
+        z = torch.from_numpy(x[:3])
+        bound = trees()(model, Linf(0.1).at(z, Domain()), Goal(torch.from_numpy(y[:3])))
+        assert not bound.certified.any()
+        assert "they split by category" in bound.why[0]
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -68,6 +112,9 @@ def test_lightgbm(classes):
     lightgbm = pytest.importorskip("lightgbm")
     x, y = data(classes)
     agrees(lightgbm.LGBMClassifier(n_estimators=8, verbose=-1, n_jobs=1).fit(x, y), x)
+    agrees(
+        lightgbm.LGBMClassifier(n_estimators=8, boosting_type="dart", drop_rate=0.5, verbose=-1, n_jobs=1).fit(x, y), x
+    )
     rounded = np.round(x).astype(np.float32)
     agrees(lightgbm.LGBMClassifier(n_estimators=8, verbose=-1, n_jobs=1).fit(rounded, y), rounded)
     zeros = load_model(

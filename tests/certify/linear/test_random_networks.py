@@ -20,10 +20,24 @@ from robustly.goals import Goal
 from robustly.losses import margin
 from robustly.oracle import Model, Oracle
 from robustly.steps import Case
-from robustly.threats import L0, L1, L2, Domain, Linf
+from robustly.threats import L0, L1, L2, Domain, Linf, Patch
+from robustly.threats.patch import PatchSet
 
 DOMAIN, SHAPE = Domain(0, 1), (2, SIDE, SIDE)
-THREATS = [Linf(0.0), Linf(1e-4), Linf(0.02), Linf(0.2), L2(1e-3), L2(0.3), L1(0.1), L1(2.0), L0(1), L0(3)]
+THREATS = [
+    Linf(0.0),
+    Linf(1e-4),
+    Linf(0.02),
+    Linf(0.2),
+    L2(1e-3),
+    L2(0.3),
+    L1(0.1),
+    L1(2.0),
+    L0(1),
+    L0(3),
+    Patch(1),
+    Patch(2),
+]
 
 
 def members(around, count, seed):
@@ -31,8 +45,14 @@ def members(around, count, seed):
     many = around.take(torch.zeros(count, dtype=torch.int64))
     key = keys.from_ids(seed, [str(i) for i in range(count)])
     inner = many.sample(key)
-    corner = many.linear_max(keys.normal(keys.fold(key, 1), inner.shape[1:]))
+    drawn = keys.normal(keys.fold(key, 1), inner.shape[1:])
+    # the range, one side of it or the other, in the square of the sample; a patch has no linear_max
+    corner = torch.where(inner != many.x, (drawn > 0).float(), many.x) if painted(many) else many.linear_max(drawn)
     return torch.cat((inner[: count // 2], corner[count // 2 :]))
+
+
+def painted(around):
+    return isinstance(around, PatchSet)
 
 
 def specs(rows):
@@ -80,7 +100,7 @@ def test_no_member_leaves_a_bound_or_a_range(kind, seed, threat, scale):
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_hundred_thousand_members_stay_inside(kind):
-    net = network(kind, 3)
+    net = network(kind, 6 + list(KINDS).index(kind))  # each with an activation of its own
     around = Linf(0.03).at(torch.full((1, *SHAPE), 0.5), DOMAIN)
     program, region, wanted = lower(net, SHAPE), Region.of(around), specs(1)
     with torch.no_grad():
@@ -93,6 +113,32 @@ def test_a_hundred_thousand_members_stay_inside(kind):
         seen = values(net, low + (high - low) * at, wanted)
         assert (seen >= found).all()
     assert (seen.amin(0) - found[0] < 2.0).all()  # and the bound is about them
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_hundred_thousand_members_of_other_sets_stay_inside(kind):
+    """Balls, patches, and boxes with a width of its own for every input, some of them none."""
+    net, x = network(kind, list(KINDS).index(kind)), torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(2))
+    wanted = specs(1)
+    for number, threat in enumerate((L2(0.3), L1(0.5), L0(2), Patch(2))):
+        around = threat.at(x, DOMAIN)
+        program, region = lower(net, SHAPE), Region.of(around)
+        with torch.no_grad():
+            found, _ = bounds(program, region, ranges(program, region), wanted)
+            for part in range(4):
+                seen = values(net, members(around, 5000, 10 * number + part), wanted)
+                assert (seen >= found[0]).all()
+    generator = torch.Generator().manual_seed(3)
+    low = torch.rand(1, *SHAPE, generator=generator) - 0.5
+    high = low + (torch.rand(1, *SHAPE, generator=generator) - 0.3).clamp_min(0)
+    region = Region(low.double(), high.double())
+    with torch.no_grad():
+        for enclosure in (enclose(program, region), ranges(program, region)):
+            found, _ = bounds(program, region, enclosure, wanted)
+        for part in range(4):
+            at = torch.rand(5000, *SHAPE, generator=generator)
+            seen = values(net, torch.lerp(low, high, at.round() if part % 2 else at).clamp(low, high), wanted)
+            assert (seen >= found[0]).all()
 
 
 @given(

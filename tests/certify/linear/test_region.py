@@ -5,7 +5,7 @@ import torch
 
 from robustly.certify.linear.region import Region
 from robustly.core import keys
-from robustly.threats import L0, L1, L2, Both, Domain, Edits, Grid, Linf
+from robustly.threats import L0, L1, L2, Both, Domain, Edits, Grid, Linf, Patch
 
 DOMAIN = Domain(0, 1)
 
@@ -77,3 +77,27 @@ def test_sets_without_bounds_have_no_region_and_rows_can_be_taken():
     assert torch.equal(part.balls[0].centre[1], region.balls[0].centre[2])
     inside = region.within(region.low + 0.1, region.high)
     assert (inside.least(torch.ones(3, 1, 4).double()) >= region.least(torch.ones(3, 1, 4).double())).all()
+
+
+@pytest.mark.parametrize("side", [0, 1, 2, 9])
+def test_a_patch_is_enclosed_by_as_many_numbers(side):
+    """Exact for one pixel of one channel; never above what painting any square worst gives."""
+    generator = torch.Generator().manual_seed(side)
+    x = torch.rand(3, 1, 4, 5, generator=generator)
+    around = Patch(side).at(x, DOMAIN)
+    region = Region.of(around)
+    slope = torch.randn(3, 2, 1, 4, 5, generator=generator).double()
+    found = region.least(slope)
+    still = (slope * x.double()[:, None]).flatten(2).sum(2)
+    drop = torch.where(slope > 0, slope * x.double()[:, None], -slope * (1 - x.double()[:, None]))
+    window = min(side, 4), min(side, 5)
+    places = (
+        torch.nn.functional.avg_pool2d(drop[:, :, 0], window, 1) * window[0] * window[1] if side else drop[:, :, 0] * 0
+    )
+    worst = still - places.flatten(2).amax(2)
+    assert (found <= worst).all()
+    if side in (0, 1, 9):
+        assert torch.allclose(found, worst, atol=1e-5)
+    for draw in range(30):
+        z = around.sample(keys.from_ids(draw, list("abc"))).double()
+        assert ((slope * z[:, None]).flatten(2).sum(2) >= found).all()
