@@ -71,10 +71,11 @@ def saddle(
     return Saddle(*box, least, most, slope, constant, scale)
 
 
-def climb(sides: Sides, task: Saddle, start: Climbed, steps: int, rounds: int) -> Climbed:
+def climb(sides: Sides, task: Saddle, start: Climbed, steps: int, rounds: int, patient: bool = False) -> Climbed:
     """Up to `rounds` rounds of `steps` steps, each from the better of the last point and the mean of the round before.
 
-    A sub-problem ends early where a row's value is above zero, and where no row's can be: where all are at most zero at their x.
+    A sub-problem ends early where a row's value is above zero, and, unless `patient`, where it looks as if no row's can be: where
+    all are at most zero at their x, which need not have the signs that are held.
     """
     found = Climbed(_between(start.v, task.least, task.most), _inside(start.x, task), start.value)
     value = torch.full_like(start.value, -torch.inf)
@@ -87,7 +88,7 @@ def climb(sides: Sides, task: Saddle, start: Climbed, steps: int, rounds: int) -
         kept = torch.where(better.unsqueeze(2), now.v, found.v[index])
         found.v[index], found.x[index] = kept, now.x
         found.value[index] = torch.maximum(now.value, found.value[index])
-        index = index[((found.value[index] <= 0).all(1)) & (highest > 0).any(1)]
+        index = index[(found.value[index] <= 0).all(1) & ((highest > 0).any(1) | patient)]
         if not len(index):
             break
     return found

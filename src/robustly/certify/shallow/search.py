@@ -99,9 +99,11 @@ class _Search:
 
     def improved(self, leaves: Leaves, rounds: int) -> Leaves:
         """Those that are still open after so many rounds of ascent, their boxes and ranges narrowed."""
+        if not len(leaves):
+            return leaves
         task = self.task(leaves)
         start = Climbed(leaves.v, leaves.x, leaves.v.new_zeros(leaves.v.shape[:2]))
-        found = climb(self.sides, task, start, STEPS, rounds)
+        found = climb(self.sides, task, start, STEPS, rounds, rounds > ROUNDS)
         splits = self.layer.kinks.unpack(leaves.signs)
         region = Region(leaves.low.unflatten(1, self.shape), leaves.high.unflatten(1, self.shape))
         specs = self.specs.take(leaves.owner)
@@ -174,6 +176,14 @@ class _Search:
             self.piles.append(every.take(torch.arange(count, len(every))))
         return every.take(torch.arange(min(count, len(every))))
 
+    def add(self, leaves: Leaves) -> Leaves:
+        """Bound new leaves, keep those that are open."""
+        self.boxes += len(leaves)
+        left = self.improved(leaves, ROUNDS)
+        if len(left):
+            self.piles.append(left)
+        return left
+
     def give_up(self, leaves: Leaves) -> None:
         """Leaves that are open for good."""
         self.lost += len(leaves)
@@ -207,24 +217,18 @@ def split_layer(
         known = crown(program, region)
         layer = one_layer(program, known, specs)
         search = _Search(program, specs, layer, known.rounding, [], torch.zeros(len(region), dtype=torch.bool))
-        search.piles.append(_roots(layer, program, region, known, specs))
-        fresh = True
+        roots, rows = _roots(layer, program, region, known, specs), specs.constants.shape[1]
+        for some in torch.arange(len(roots)).split(search.batch):
+            search.add(roots.take(some))
         while search.piles:
             if over() or search.boxes >= most:
                 return search.ended("time")
-            leaves = search.next()
-            if not fresh:
-                if look(leaves.x.double().flatten(0, 1), leaves.owner.repeat_interleave(leaves.x.shape[1])):
-                    search.give_up(leaves)
+            children, whole = search.split(search.next())
+            lost = search.improved(whole, LAST)
+            search.give_up(lost)
+            for leaves in (lost, search.add(children)):
+                if len(leaves) and look(leaves.x.double().flatten(0, 1), leaves.owner.repeat_interleave(rows)):
                     return search.ended("found")
-                leaves, whole = search.split(leaves)
-                if len(whole):
-                    search.give_up(search.improved(whole, LAST))
-            fresh = False
-            search.boxes += len(leaves)
-            left = search.improved(leaves, ROUNDS) if len(leaves) else leaves
-            if len(left):
-                search.piles.append(left)
     return search.ended("stuck" if search.lost else "proven")
 
 
