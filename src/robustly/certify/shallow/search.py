@@ -3,8 +3,11 @@
 As in `branching`, sub-problems are signs of ReLUs (Bunel et al. 2020, beta-CROWN); here each has a box and ranges of its own as
 well. Its relaxation is solved nearly to the end (`ascent`); the slopes and multipliers that come of it go to the linear bounds,
 which are what closes it. Where it stays open, the line that gave the bound narrows its box and its ranges: a counterexample lies
-where that line is at most zero. The ReLU of the largest gap between chord and value at the relaxation's best point is split
-next. The newest sub-problems come first, so that few are open at a time; a proof needs all of them in any order.
+where that line is at most zero. Only a ReLU of weight below zero has a chord to lose by, and the one that reaches farthest, times
+its weight, is split next, even if zero is near one end of its range: then one of the two is closed soon and the other has one
+chord less. Of the small text classifiers of the verification competition that takes a sixth of the sub-problems that the gap at
+the relaxation's best point takes, and less than half of those that the chord's height takes. The newest sub-problems come first,
+so that few are open at a time; a proof needs all of them in any order.
 """
 
 from __future__ import annotations
@@ -28,11 +31,14 @@ from robustly.certify.shallow.narrowing import narrowed
 from robustly.certify.splitting import Look, Searched, clipped
 from robustly.core.errors import UsageError
 
-ROOM = 2**20
+ROOM = 2**19
 """Numbers of the largest tensor, for which sub-problems are taken together."""
 
 STEPS, ROUNDS, LAST = 20, 4, 50
 """Steps of ascent in a round, rounds of a sub-problem, and rounds where nothing is left to split."""
+
+SHOWN = 32
+"""Leaves of a batch, the worst, whose best points are shown."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,8 @@ class _Search:
         """Float32 copies to search with; which ReLUs have a chord above them in some row."""
         (matrix, offset), (_, over) = self.layer.under, self.layer.over
         self.sides = Sides(matrix.float(), ((offset + over) / 2).float())
-        self.bent = (self.layer.weights < 0).any(0).any(0).nonzero().squeeze(1)
+        self.bend = (-self.layer.weights).clamp_min(0).sum(1)
+        self.bent = self.bend.amax(0).nonzero().squeeze(1)
         parts = (self.layer.weights, self.layer.slopes, self.layer.offsets)
         self.rows = tuple(t.float() for t in parts)
 
@@ -143,18 +150,11 @@ class _Search:
 
     def split(self, leaves: Leaves) -> tuple[Leaves, Leaves]:
         """The children, and leaves in which no ReLU is left to split."""
-        weights, row = self.layer.weights[leaves.owner], torch.arange(len(leaves))[:, None]
-        matrix, offset = self.sides
-        z = (leaves.x @ matrix.T + offset).double()
-        low, high = leaves.least.unsqueeze(1), leaves.most.unsqueeze(1)
-        able = ((low < 0) & (high > 0) & (leaves.signs == 0).unsqueeze(1)) & (weights < 0)
-        chord = high / (high - low)
-        gap = torch.where(able, -weights * (chord * (z - low) - z.clamp_min(0)).clamp_min(0), -1.0)
-        most = torch.where(able, weights * chord * low, -1.0)
-        gap = torch.where(gap.amax(2, keepdim=True) > 1e-6 * most.amax(2, keepdim=True), gap, most)
-        total = gap.clamp_min(0).sum(1) + gap.amax(1).clamp_max(0)
+        able = (leaves.least < 0) & (leaves.most > 0) & (leaves.signs == 0)
+        worth = self.bend[leaves.owner] * torch.maximum(-leaves.least, leaves.most)
+        total = torch.where(able, worth, 0)
         kink = total.argmax(1, keepdim=True)
-        done = (total.gather(1, kink) < 0).squeeze(1)
+        done = (total.gather(1, kink) <= 0).squeeze(1)
         left = leaves.take((~done).nonzero().squeeze(1))
         kink = kink[~done]
         children = []
@@ -227,7 +227,8 @@ def split_layer(
             lost = search.improved(whole, LAST)
             search.give_up(lost)
             for leaves in (lost, search.add(children)):
-                if len(leaves) and look(leaves.x.double().flatten(0, 1), leaves.owner.repeat_interleave(rows)):
+                shown = leaves.take(leaves.score.argsort()[:SHOWN])
+                if len(shown) and look(shown.x.double().flatten(0, 1), shown.owner.repeat_interleave(rows)):
                     return search.ended("found")
     return search.ended("stuck" if search.lost else "proven")
 
