@@ -62,7 +62,9 @@ def test_what_is_proven_is_what_a_mixed_integer_program_finds(seed, beside, offs
     if len(offsets[0]) == 1:
         assert found.end == "proven"
         assert found.proven.all()
-    elif found.end == "proven":  # of two rows one has to be above zero all over a sub-problem, and not every point has the same
+    elif (
+        found.end == "proven"
+    ):  # of two rows one has to be above zero all over a sub-problem, and not every point has the same
         assert found.proven.all()
     broken, seen = shifted(net, asked(offsets), -1e-3), []
 

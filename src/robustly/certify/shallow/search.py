@@ -95,7 +95,7 @@ class _Search:
     @property
     def batch(self) -> int:
         """Sub-problems at once."""
-        count, rows, kinks = self.layer.weights.shape
+        _, rows, kinks = self.layer.weights.shape
         return max(8, min(1024, ROOM // max(kinks * rows, len(self.bent) * self.layer.slopes.shape[2])))
 
     def task(self, leaves: Leaves) -> Saddle:
