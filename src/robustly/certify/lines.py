@@ -108,9 +108,11 @@ def _sensitive(program: Program, ranges: Callable[[Program, Region], Enclosure])
             best = torch.where(torch.isfinite(best), best, 0.0)
             down, up = torch.autograd.grad(best.sum(), (low, high), allow_unused=True)
         corner = _corner(questions, least.detach(), line.slope.detach())
+        slope = line.slope.detach()
         if down is None or up is None:
-            return Bounded(least.detach(), None, corner)
-        return Bounded(least.detach(), (down - up).clamp_min(0) * (questions.upper - questions.lower), corner)
+            return Bounded(least.detach(), None, corner, slope)
+        cost = (down - up).clamp_min(0) * (questions.upper - questions.lower)
+        return Bounded(least.detach(), cost, corner, slope)
 
     return bound
 

@@ -41,11 +41,13 @@ class Bounded(NamedTuple):
     least: float64 (N, R), at most rows @ y + offsets anywhere in the box, for the network as it runs in float32; -inf where
         nothing is known. cost: (N, n) >= 0, where known: what the width of each input costs the best row's bound, used to choose
         what to cut. corner: (N, n), where known: the point where a linear lower bound of that row is least, worth a look.
+    slope: float64 (N, R, n), where known: of linear functions under the rows, of which `least` is at most the minimum in the box.
     """
 
     least: Tensor
     cost: Tensor | None = None
     corner: Tensor | None = None
+    slope: Tensor | None = None
 
 
 Bounder: TypeAlias = Callable[[Questions], Bounded]

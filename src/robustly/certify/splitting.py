@@ -1,8 +1,9 @@
 """Branch and bound on the inputs: a complete search for networks of some fifty inputs at most.
 
 Bunel et al. 2020, "Branch and Bound for Piecewise Linear Neural Network Verification", with input domains as the branches. A box
-is cut where its linear bound says that the width of an input costs most; the worst boxes are cut first, many at a time. Whoever
-asks for it also looks at points inside the boxes, which is where counterexamples of narrow regions turn up.
+is cut where its linear bound says that the width of an input costs most; the worst boxes are cut first, many at a time. What the
+bound rules out at the sides of a box is left off. Whoever asks for it also looks at points inside the boxes, which is where
+counterexamples of narrow regions turn up.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from robustly.certify.linear.rules import FINE
 from robustly.certify.questions import Bounder, Questions
 from robustly.core.errors import UsageError
 
@@ -78,7 +80,12 @@ class _Search:
         score = torch.maximum(found.least.amax(1), floor)
         side = upper - lower
         cost = side if found.cost is None else torch.where(torch.isfinite(found.cost), found.cost, 0.0) + 1e-9 * side
-        open_ = (~(score > 0)).nonzero().squeeze(1)
+        shut = score > 0
+        if found.slope is not None:
+            lower, upper = clipped(lower, upper, found.least, found.slope)
+            shut = shut | (lower > upper).any(1)
+            cost = torch.where(side > 0, cost * (upper - lower) / side, cost)
+        open_ = (~shut).nonzero().squeeze(1)
         if not len(open_):
             return False
         fresh = _Pool(owner, lower, upper, score, cost).take(open_)
@@ -159,6 +166,22 @@ def split_inputs(
         if len(now.owner) and search.add(*_halved(now, batch)):
             return search.ended("found")
     return search.ended("stuck" if search.lost else "proven")
+
+
+def clipped(lower: Tensor, upper: Tensor, least: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """What of each box (M, n) can answer yes: where no linear function under a row is above zero, input by input.
+
+    least: (M, R), at most the minima in the box of functions of slope (M, R, n). Such a function rises by slope_i (x_i - lower_i)
+    at least where slope_i > 0, so x_i is at most -least / slope_i above the lower end; and so from the other side. An empty box
+    (lower > upper somewhere) has no yes. Kotha et al. 2023 (arXiv:2302.01404) put bounds on the output to use in this way, Zhou
+    et al. 2025 (arXiv:2512.11087) in each box of a search.
+    """
+    reach = -least.clamp_max(0).unsqueeze(2) / slope.abs()
+    reach = torch.where(torch.isfinite(reach), reach, torch.inf)
+    low, high = lower.unsqueeze(1), upper.unsqueeze(1)
+    top = torch.where(slope > 0, low + reach + FINE * (low.abs() + reach), torch.inf).amin(1)
+    bottom = torch.where(slope < 0, high - reach - FINE * (high.abs() + reach), -torch.inf).amax(1)
+    return torch.maximum(lower, bottom), torch.minimum(upper, top)
 
 
 def _joined(pools: list[_Pool]) -> _Pool:

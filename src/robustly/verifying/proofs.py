@@ -16,6 +16,7 @@ from robustly.certify.linear.lowering.lower import lower
 from robustly.certify.linear.region import Region
 from robustly.certify.lines import forward_lines, lines, sensitive_lines, tuned_lines
 from robustly.certify.questions import Bounder, Questions
+from robustly.certify.shallow.search import split_layer
 from robustly.certify.splitting import Look, Searched, split_inputs
 
 Make: TypeAlias = Callable[[nn.Module, int], Bounder]
@@ -52,6 +53,7 @@ def standard() -> Proofs:
     return Proofs(
         bounds=(("interval", boxes), ("CROWN", lines), ("alpha-CROWN", tuned_lines)),
         complete=(
+            Way("ReLU splitting of one layer", by_layer),
             Way("input splitting", by_inputs, FEW, 0.5),
             Way("input splitting with forward lines", by_forward_lines, FEW, 0.8),
             Way("input splitting", by_inputs, 50, 0.9),
@@ -70,6 +72,17 @@ def by_inputs(module: nn.Module, questions: Questions, look: Look, over: Callabl
     """Branch and bound on the inputs with CROWN, boxes cut where the bound's derivative says."""
     bound = sensitive_lines(module, questions.lower.shape[1])
     return split_inputs(questions, bound, look, over, batch=batch_of(module))
+
+
+def by_layer(module: nn.Module, questions: Questions, look: Look, over: Callable[[], bool]) -> Searched:
+    """Branch and bound on the signs of a single layer of ReLUs.
+
+    Raises:
+        UnsupportedOperator: the network is no such.
+    """
+    program = lower(module, (questions.lower.shape[1],))
+    specs = Specs(questions.rows, questions.offsets)
+    return split_layer(program, Region(questions.lower, questions.upper), specs, look, over)
 
 
 def by_relus(module: nn.Module, questions: Questions, look: Look, over: Callable[[], bool]) -> Searched:

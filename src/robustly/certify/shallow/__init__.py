@@ -1,0 +1,1 @@
+"""A complete search for networks with one layer of ReLUs."""
