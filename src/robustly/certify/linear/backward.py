@@ -74,7 +74,22 @@ def backward(
     wherever the splits hold (Wang et al. 2021, arXiv:2103.06624, equation 6).
     """
     top = program.output if node is None else node
-    held = {top: slope}
+    return carried(program, planes, rounding, {top: slope}, offset, top, splits, multipliers)
+
+
+def carried(
+    program: Program,
+    planes: Mapping[int, Planes],
+    rounding: Mapping[int, Tensor],
+    held: Mapping[int, Tensor],
+    offset: Tensor,
+    top: int,
+    splits: Splits | None = None,
+    multipliers: Multipliers | None = None,
+) -> Line:
+    """The same for a sum of functions of several nodes, none after `top`: slopes (B, S, *shape) by node."""
+    held = dict(held)
+    slope = next(iter(held.values()))
     for number in range(top, 0, -1):
         step = program.nodes[number]
         if splits and multipliers and number in multipliers:
@@ -92,13 +107,18 @@ def backward(
                 moved = turn.backward(found.flatten(0, 1)).unflatten(0, found.shape[:2])
                 held[source] = held[source] + moved if source in held else moved
         elif isinstance(step, Nonlinear):
-            rising, lines = found > 0, planes[number]
-            offset = offset + (found * torch.where(rising, lines.low_offset, lines.high_offset)).flatten(2).sum(2)
+            up, down, lines = found.clamp_min(0), found.clamp_max(0), planes[number]
+            offset = offset + _sums(up, lines.low_offset) + _sums(down, lines.high_offset)
             for source, low, high in zip(step.sources, lines.low, lines.high, strict=True):
-                moved = found * torch.where(rising, low, high)
+                moved = up * low + down * high
                 held[source] = held[source] + moved if source in held else moved
     shape = program.nodes[0].shape
     return Line(held.get(0, slope.new_zeros(*slope.shape[:2], *shape)), offset)
+
+
+def _sums(slope: Tensor, value: Tensor) -> Tensor:
+    """Sums (B, S) of (B, S, *shape) with (B, S or 1, *shape)."""
+    return _product(slope, value.squeeze(1)) if value.shape[1] == 1 else (slope * value).flatten(2).sum(2)
 
 
 def _product(slope: Tensor, value: Tensor) -> Tensor:
