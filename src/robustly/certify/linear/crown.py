@@ -67,6 +67,17 @@ def crown(
     return enclose(program, region, narrow, known)
 
 
+def effort(program: Program, region: Region, limit: float = inf) -> Tensor:
+    """Operations (B,) that `crown` takes at most, from how much interval arithmetic leaves undecided."""
+    ranges, total = enclose(program, region), region.low.new_zeros(len(region))
+    for number, box in ranges.boxes.items():
+        wanted = None if number in program.exact and not region.balls else _wanted(program, number, box, ranges)
+        if wanted is not None:
+            cost = 2 * program.work[number] * wanted.sum(1)
+            total = total + torch.where(total + cost <= limit, cost, 0)
+    return total
+
+
 def cut(program: Program, number: int, box: Box, splits: Splits | None) -> Box:
     """The range on one side of the kinks that are split."""
     low, high = box

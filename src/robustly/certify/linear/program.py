@@ -118,6 +118,11 @@ class Program:
             found.append(count + sum(self.numbers(i, near.at[i]) * each[i] for i in part if near is not None))
         return tuple(found)
 
+    @cached_property
+    def products(self) -> int:
+        """Products in one evaluation of the network."""
+        return sum(prod(n.shape) * sum(m.terms for m in n.maps) for n in self.nodes if isinstance(n, Affine))
+
     def numbers(self, number: int, window: Window) -> int:
         """How many numbers of a node a window has."""
         return self.nodes[number].shape[0] * prod(window.sides)
