@@ -34,8 +34,7 @@ def proofs(record):
 
 def price_of_one():
     net, x, _ = trained()
-    found = pricer(crown())(Model(call=net, module=net, domain=Domain(0, 1)), Linf(0.08).at(x, Domain(0, 1)))
-    return found
+    return pricer(crown())(Model(call=net, module=net, domain=Domain(0, 1)), Linf(0.08).at(x, Domain(0, 1)))
 
 
 def test_a_price_is_told_beforehand_and_bounds_what_is_wanted():
@@ -102,17 +101,14 @@ def test_a_probe_takes_the_likeliest_and_ends_the_stage_where_it_decides_none(tm
 def test_a_resumed_run_tries_the_same(tmp_path):
     whole = audited(1000, tmp_path / "whole", "probe = 2")
 
-    class Stop(Exception):
-        pass
-
     seen = []
 
     def watch(snapshot):
         seen.append(snapshot)
         if snapshot.stage == "crown" and snapshot.done >= 2:
-            raise Stop
+            raise KeyboardInterrupt
 
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         audited(1000, tmp_path / "cut", "probe = 2", watch=watch)
     again = audited(1000, tmp_path / "cut", "probe = 2")
     keep = ("index", "verdict", "by", "bound", "why", "forward", "backward", "best_margin")

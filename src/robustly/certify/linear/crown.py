@@ -12,8 +12,8 @@ from torch import Tensor
 from robustly.certify.linear.backward import Slopes, backward, plane
 from robustly.certify.linear.enclosure import Enclosure, Splits, enclose, meet
 from robustly.certify.linear.program import Nonlinear, Program
-from robustly.certify.linear.region import Region
 from robustly.certify.linear.reading import Windows
+from robustly.certify.linear.region import Region
 from robustly.certify.linear.rules import Box, Planes
 from robustly.certify.linear.windows import Entries, least
 

@@ -113,7 +113,7 @@ class _View(NamedTuple):
     whose: (E,), which window each entry reads. shape: of the node. sides: of a window. whole: all are inside.
     """
 
-    index: Tensor
+    places: Tensor
     inside: Tensor
     row: Tensor
     whose: Tensor
@@ -122,9 +122,7 @@ class _View(NamedTuple):
     whole: bool
 
     @classmethod
-    def at(
-        cls, window: Window, shape: tuple[int, ...], grid: tuple[int, ...], codes: Tensor, whose: Tensor
-    ) -> _View:
+    def at(cls, window: Window, shape: tuple[int, ...], grid: tuple[int, ...], codes: Tensor, whose: Tensor) -> _View:
         """Of the places `codes` (row, then place on the target's grid)."""
         count = len(codes)
         row, left = codes // prod(grid), codes % prod(grid)
@@ -142,7 +140,7 @@ class _View(NamedTuple):
         """Windows (E, C m) of a tensor (B or 1, *shape) or (B or 1, 1, *shape); zero outside of it."""
         flat = value.reshape(len(value), self.shape[0], -1).transpose(1, 2)
         row = self.row if len(value) > 1 else torch.zeros_like(self.row)
-        found = flat[row[:, None], self.index]
+        found = flat[row[:, None], self.places]
         if not self.whole:
             found = torch.where(self.inside.unsqueeze(2), found, 0)
         return found.transpose(1, 2).flatten(1)[self.whose]
@@ -157,7 +155,7 @@ class _View(NamedTuple):
     def spread(self, slope: Tensor) -> Tensor:
         """Slopes (E, 2, C, *sides) as (E, 2, *shape)."""
         places = prod(self.shape[1:])
-        index = torch.where(self.inside, self.index, places)[self.whose]  # what is outside goes to a place of its own
+        index = torch.where(self.inside, self.places, places)[self.whose]  # what is outside goes to a place of its own
         flat = slope.flatten(3)
         whole = flat.new_zeros(*flat.shape[:3], places + 1)
         whole = whole.scatter(3, index[:, None, None].expand_as(flat), flat)
