@@ -27,6 +27,7 @@ TITLES = {
     "endpoint": "The client of a deployed model",
     "certify": "Verdicts on properties whose truth is known",
     "bounds": "What a linear bound costs",
+    "brackets": "What the proofs of a plan add",
     "smoothing": "Randomised smoothing: a published table, and coverage",
     "minnorm": "Least distances at half the peers' passes",
 }

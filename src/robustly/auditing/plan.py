@@ -44,7 +44,7 @@ from robustly.threats.enumerated import Enumerated
 from robustly.threats.parse import NORMS
 
 NAMES = ("quick", "fast", "standard", "plus", "rand", "deep", "blackbox", "smoothed", "trees", "patches")
-KEYS = ("probe", "nearest", "only", "random", "labels", "original", "after_hit", "share")
+KEYS = ("probe", "nearest", "share", "only", "random", "labels", "original", "after_hit")
 """What a stage says of itself; its other keys are the arguments of its attack or certifier."""
 OTHER = "other"
 """What `only` calls the sets that are no norm balls."""
@@ -83,13 +83,14 @@ class PlanStage:
     @property
     def identity(self) -> str:
         """All that it does, as text: what a resumed run must have in common with the one it goes on."""
-        marks = ((key, getattr(self, key)) for key in KEYS[2:])
+        marks = ((key, getattr(self, key)) for key in KEYS[3:])
         return " ".join([str(self), *(f"{key}={value}" for key, value in marks if value != getattr(PlanStage, key))])
 
     def __str__(self) -> str:
         near = f" on the nearest {100 * self.nearest:g} %" if self.nearest and self.nearest < 1 else ""
         near = f" on the nearest {self.nearest:g}" if self.nearest and self.nearest >= 1 else near
-        return f"{self.spec}{near}" + (f" on {self.probe} at first" if self.probe else "")
+        first = f" on {self.probe} at first" if self.probe else ""
+        return f"{self.spec}{near}{first}" + (f", for {self.share:g} of the attacks' work at most" if self.share else "")
 
 
 @dataclass(frozen=True)
