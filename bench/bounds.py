@@ -11,9 +11,9 @@ import time
 from math import inf
 
 import torch
-from robustly.adapters.models import load_model
 
 from bench.bars import Bar, Outcome
+from robustly.adapters.models import load_model
 from robustly.certify.crown import crown
 from robustly.goals import Goal
 from robustly.oracle.model import Model

@@ -46,9 +46,7 @@ def run(limit: int = 300, plan: str = "fast", subjects: Sequence[str] = ()) -> O
             left = sum("was not tried" in (row.why or "") for row in record.rows)
             n = len(record.rows)
             summary = record.summary
-            rows.append(
-                (one.name, one.eps, n, early / n, summary.certified, summary.attacked, attacks, proven, left)
-            )
+            rows.append((one.name, one.eps, n, early / n, summary.certified, summary.attacked, attacks, proven, left))
             bars.append(Bar(f"{one.name}: proofs' seconds in those of the attacks", MOST, proven / attacks))
     finally:
         torch.set_num_threads(threads)

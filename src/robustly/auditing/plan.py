@@ -90,7 +90,9 @@ class PlanStage:
         near = f" on the nearest {100 * self.nearest:g} %" if self.nearest and self.nearest < 1 else ""
         near = f" on the nearest {self.nearest:g}" if self.nearest and self.nearest >= 1 else near
         first = f" on {self.probe} at first" if self.probe else ""
-        return f"{self.spec}{near}{first}" + (f", for {self.share:g} of the attacks' work at most" if self.share else "")
+        return f"{self.spec}{near}{first}" + (
+            f", for {self.share:g} of the attacks' work at most" if self.share else ""
+        )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from robustly.certify.linear.enclosure import Enclosure, Splits
 from robustly.certify.linear.program import Affine, Nonlinear, Program
 from robustly.certify.linear.region import Region
 from robustly.certify.linear.rules import Planes, widened
+from robustly.certify.linear.smooth import between
 
 Slopes = Mapping[int, Tensor]
 """A choice among a nonlinear node's planes, in [0, 1], (B, S, *shape) or (B, 1, *shape): see `Rule.planes`."""
@@ -49,7 +50,12 @@ def relax(
 def plane(node: Nonlinear, number: int, enclosure: Enclosure, choice: Tensor | None = None) -> Planes:
     """The planes of one node, moved apart by its rounding and by that of their own arithmetic."""
     boxes = [enclosure.boxes[s] for s in node.sources]
-    planes = node.rule.planes(boxes, choice)
+    if choice is not None and node.rule.lines is not None:
+        if number not in enclosure.tables:
+            enclosure.tables[number] = node.rule.lines(boxes)
+        planes = between(enclosure.tables[number], boxes, choice)
+    else:
+        planes = node.rule.planes(boxes, choice)
     if node.rule.switch is None:  # those with a switch have paid for it: their slopes are at most one
         planes = widened(planes, boxes)
     if node.rounding is None:
