@@ -114,17 +114,12 @@ def carried(
                 held[source] = held[source] + moved if source in held else moved
         elif isinstance(step, Nonlinear):
             up, down, lines = found.clamp_min(0), found.clamp_max(0), planes[number]
-            offset = offset + _sums(up, lines.low_offset) + _sums(down, lines.high_offset)
+            offset = offset + (up * lines.low_offset + down * lines.high_offset).flatten(2).sum(2)
             for source, low, high in zip(step.sources, lines.low, lines.high, strict=True):
                 moved = up * low + down * high
                 held[source] = held[source] + moved if source in held else moved
     shape = program.nodes[0].shape
     return Line(held.get(0, slope.new_zeros(*slope.shape[:2], *shape)), offset)
-
-
-def _sums(slope: Tensor, value: Tensor) -> Tensor:
-    """Sums (B, S) of (B, S, *shape) with (B, S or 1, *shape)."""
-    return _product(slope, value.squeeze(1)) if value.shape[1] == 1 else (slope * value).flatten(2).sum(2)
 
 
 def _product(slope: Tensor, value: Tensor) -> Tensor:

@@ -66,6 +66,8 @@ def certifier(
                 if region is None:
                     return None
                 program = lower(network(model), tuple(around.x.shape[1:]))
+                if least(program):
+                    return None
                 rows = torch.arange(len(region), device=region.low.device).split(_at_once(program))
                 return Price(torch.cat([operations(program, region.take(i)) for i in rows]), program.products)
         except (NoNetwork, UnsupportedOperator):
