@@ -39,9 +39,9 @@ def test_an_audit_certifies_what_intervals_cannot(tmp_path):
     ("name", "proofs"),
     [
         ("fast", ["crown_ibp", "crown"]),
-        ("standard", ["alpha_crown"]),
-        ("plus", ["alpha_crown"]),
-        ("deep", ["alpha_crown"]),
+        ("standard", ["alpha_crown", "beta_crown"]),
+        ("plus", ["alpha_crown", "beta_crown"]),
+        ("deep", ["alpha_crown", "beta_crown"]),
     ],
 )
 def test_the_plans_prove_after_the_attacks_and_for_no_more_than_these_cost(name, proofs):

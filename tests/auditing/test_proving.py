@@ -6,13 +6,14 @@ import pytest
 import torch
 from tests.auditing.test_linear_stage import trained
 
-from robustly import Linf, audit, crown
+from robustly import Linf, audit, crown, interval
 from robustly.auditing import run as running
 from robustly.auditing.plan import PlanStage, read_plan
 from robustly.auditing.problem import Problem
 from robustly.auditing.proving import EXCHANGE, allot
 from robustly.certify.types import pricer
 from robustly.core.errors import UsageError
+from robustly.goals import Goal
 from robustly.oracle import Model
 from robustly.threats import Domain
 
@@ -72,6 +73,28 @@ def test_no_more_examples_are_tried_than_the_share_pays_for(tmp_path):
     certified = {row.index for row in whole.rows if row.verdict == "certified"}
     assert {row.index for row in part.rows if row.verdict == "certified"} <= certified
     assert part.summary.attacked == whole.summary.attacked
+
+
+def test_bounds_that_are_known_say_who_is_likeliest(tmp_path):
+    """Of two with the same margin, the one whose interval bound is nearer to zero comes first."""
+    net, x, y = trained()
+    with_intervals = read_plan(
+        f'{ATTACK}[[stage]]\ncertifier = "interval"\n[[stage]]\ncertifier = "crown"\nshare = 0.2\n', "both"
+    )
+    record = audit(net, (x, y), Linf(0.08), plan=with_intervals, out=tmp_path / "a", batch=8)
+    bound = interval()(
+        Model(call=net, module=net, domain=Domain(0, 1)), Linf(0.08).at(x, Domain(0, 1)), Goal(y)
+    ).lower.tolist()
+    left = [row for row in record.rows if "was not tried" in (row.why or "")]
+    tried = [row for row in record.rows if row.by and row.by.startswith("crown")]
+    tried += [row for row in record.rows if row.why and row.why.startswith("crown bound")]
+    assert left
+    assert tried
+
+    def come(row):
+        return row.best_margin / (row.best_margin - bound[row.index])
+
+    assert min(map(come, tried)) > max(map(come, left))
 
 
 def test_a_share_too_small_for_one_proof_tries_none(tmp_path):

@@ -19,7 +19,8 @@ examples that came nearest to being broken, by their lowest margin, but ten at l
 only = ["l1"] keeps the stage for those norms ("other": for sets that are no norm balls); random = true for models that are
 random, false for those that aren't; labels = true keeps it for models that tell labels alone, false for those that tell more; original = true searches in the precision of the user's own model, on no twin of less;
 after_hit = true runs the stage only if the one before it broke an example. share = 1 is for certifiers that can tell beforehand
-what they cost: the examples whose margin stayed largest come first (a probe takes those), and all proofs of the stage together
+what they cost: the likeliest examples come first, by their lowest margin and
+best bound so far (a probe takes those), and all proofs of the stage together
 may take as much arithmetic as the attacks at this size have taken, or twice that with share = 2; an example beyond that is left
 unknown and says so.
 """

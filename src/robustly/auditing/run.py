@@ -182,8 +182,8 @@ def _planned(run: Run, eps: float, number: int, stage: PlanStage, clean: Tensor 
 
 def _proven(run: Run, eps: float, number: int, stage: PlanStage, begun: list[int], work: Passes) -> bool:
     """A stage of proofs that has a share of the attacks' work, likeliest examples first."""
-    margin = _margins(run, begun, eps, before=2 * number)
-    order = sorted(begun, key=lambda i: (-margin[i], i))
+    margin, come = _margins(run, begun, eps, before=2 * number), _come(run, begun, eps, before=2 * number)
+    order = sorted(begun, key=lambda i: (-come[i], -margin[i], i))
     attacks = {k for k, other in enumerate(run.stages) if other.kind == "attack"}
     batches = [b for b in run.done.values() if b.eps == eps and b.stage < 2 * number and b.stage // 2 in attacks]
     allotted = allot(run.problem, stage, order, eps, sum(b.forward + b.backward for b in batches))
@@ -340,6 +340,16 @@ def _cross_check(run: Run, clean: Tensor | None) -> bool:
             verdict(run.known[i], eps)  # raises Contradiction
         return finished
     return True
+
+
+def _come(run: Run, among: list[int], eps: float, before: int) -> dict[int, float]:
+    """How much of the way from the lowest bound to the lowest margin lies above zero: what a tighter bound need not make up."""
+    margin, out = _margins(run, among, eps, before), {}
+    for i in among:
+        known = [f.bound for f in run.known.get(i, []) if f.eps == eps and _earlier(run, f, eps, before)]
+        bound = max((b for b in known if b is not None and b == b), default=float("-inf"))
+        out[i] = 0.0 if bound == float("-inf") or margin[i] == float("inf") else margin[i] / (margin[i] - bound)
+    return out
 
 
 def _clean_scores(run: Run) -> Tensor | None:
