@@ -46,7 +46,7 @@ bench: $(READY)  ## run the benchmarks (long; the peers need make bench-env firs
 	-$(BIN)/python -m bench deep --json bench/results/deep-cpu.json
 	for name in fashion_plain fashion_adversarial sdp_mnist_adv; do \
 	    $(BIN)/python -m bench blackbox --subjects $$name --json bench/results/blackbox-$$name.json || true; done
-	for name in hybrids stateful endpoint smoothing; do \
+	for name in hybrids stateful endpoint bounds brackets smoothing; do \
 	    $(BIN)/python -m bench $$name --json bench/results/$$name.json || true; done
 	$(BIN)/python -m docs.benchmarks
 

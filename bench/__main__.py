@@ -16,7 +16,7 @@ from bench.bars import Outcome, machine, printed
 
 NAMES = (
     "pgd", "minnorm", "autoattack", "deep", "speed", "twins", "blackbox", "hybrids", "stateful", "endpoint", "certify",
-    "smoothing",
+    "bounds", "brackets", "smoothing",
 )  # fmt: skip
 
 

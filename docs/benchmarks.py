@@ -26,6 +26,8 @@ TITLES = {
     "stateful": "Query attacks against stateful detectors",
     "endpoint": "The client of a deployed model",
     "certify": "Verdicts on properties whose truth is known",
+    "bounds": "What a linear bound costs",
+    "brackets": "What the proofs of a plan add",
     "smoothing": "Randomised smoothing: a published table, and coverage",
     "minnorm": "Least distances at half the peers' passes",
 }

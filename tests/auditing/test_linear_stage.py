@@ -36,13 +36,21 @@ def test_an_audit_certifies_what_intervals_cannot(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "proof"),
-    [("fast", "crown_ibp"), ("standard", "alpha_crown"), ("plus", "alpha_crown"), ("deep", "alpha_crown")],
+    ("name", "proofs"),
+    [
+        ("fast", ["crown_ibp", "crown"]),
+        ("standard", ["alpha_crown", "beta_crown"]),
+        ("plus", ["alpha_crown", "beta_crown"]),
+        ("deep", ["alpha_crown", "beta_crown"]),
+    ],
 )
-def test_the_plans_try_linear_bounds_on_a_few_first_and_after_the_attacks(name, proof):
-    """`fast` takes the one that costs less than its attacks."""
+def test_the_plans_prove_after_the_attacks_and_for_no_more_than_these_cost(name, proofs):
+    """The cheapest first, on the likeliest first."""
     stages = load_plan(name).stages
     places = {s.spec.name: k for k, s in enumerate(stages) if s.kind == "certify"}
-    assert places[proof] > places["interval"]
-    assert stages[places[proof]].probe == 5
-    assert places[proof] > max(k for k, s in enumerate(stages) if s.spec.name in ("apgd", "square"))
+    order = [places[proof] for proof in ("interval", *proofs)]
+    assert order == sorted(order)
+    for proof in proofs:
+        assert stages[places[proof]].probe == 10
+        assert 0 < stages[places[proof]].share <= 1
+        assert places[proof] > max(k for k, s in enumerate(stages) if s.spec.name in ("apgd", "square"))

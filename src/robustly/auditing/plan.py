@@ -18,7 +18,11 @@ threat's set, are left out and said so. Further keys of a stage: nearest = 0.2 a
 examples that came nearest to being broken, by their lowest margin, but ten at least (nearest = 50, so many);
 only = ["l1"] keeps the stage for those norms ("other": for sets that are no norm balls); random = true for models that are
 random, false for those that aren't; labels = true keeps it for models that tell labels alone, false for those that tell more; original = true searches in the precision of the user's own model, on no twin of less;
-after_hit = true runs the stage only if the one before it broke an example.
+after_hit = true runs the stage only if the one before it broke an example. share = 1 is for certifiers that can tell beforehand
+what they cost: the likeliest examples come first, by their lowest margin and
+best bound so far (a probe takes those), and all proofs of the stage together
+may take as much arithmetic as the attacks at this size have taken, or twice that with share = 2; an example beyond that is left
+unknown and says so.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robustly.adapters.twin import KINDS
+from robustly.certify.types import pricer
 from robustly.core.errors import UsageError, nearest
 from robustly.core.specs import Entry, Spec, build, from_table, lookup
 from robustly.oracle import Access, Model
@@ -40,7 +45,7 @@ from robustly.threats.enumerated import Enumerated
 from robustly.threats.parse import NORMS
 
 NAMES = ("quick", "fast", "standard", "plus", "rand", "deep", "blackbox", "smoothed", "trees", "patches")
-KEYS = ("probe", "nearest", "only", "random", "labels", "original", "after_hit")
+KEYS = ("probe", "nearest", "share", "only", "random", "labels", "original", "after_hit")
 """What a stage says of itself; its other keys are the arguments of its attack or certifier."""
 OTHER = "other"
 """What `only` calls the sets that are no norm balls."""
@@ -56,7 +61,8 @@ class PlanStage:
     probe: how many random undecided examples it is tried on first, None for all at once. nearest: of the undecided only
     those of lowest margin so far, a share below 1 or a number of them, None for all. only: norms, or "other" for sets that are no norm balls; none for all.
     random: for random models, or for those that aren't; None for both. labels: likewise for models that tell labels alone. original: in the precision of the user's own model.
-    after_hit: only if the stage before it broke something.
+    after_hit: only if the stage before it broke something. share: of the attacks' work that its proofs may take, None for
+    all that they want.
     """
 
     kind: Literal["attack", "certify"]
@@ -68,6 +74,7 @@ class PlanStage:
     labels: bool | None = None
     original: bool = False
     after_hit: bool = False
+    share: float | None = None
 
     @property
     def spec(self) -> Spec:
@@ -77,13 +84,16 @@ class PlanStage:
     @property
     def identity(self) -> str:
         """All that it does, as text: what a resumed run must have in common with the one it goes on."""
-        marks = ((key, getattr(self, key)) for key in KEYS[2:])
+        marks = ((key, getattr(self, key)) for key in KEYS[3:])
         return " ".join([str(self), *(f"{key}={value}" for key, value in marks if value != getattr(PlanStage, key))])
 
     def __str__(self) -> str:
         near = f" on the nearest {100 * self.nearest:g} %" if self.nearest and self.nearest < 1 else ""
         near = f" on the nearest {self.nearest:g}" if self.nearest and self.nearest >= 1 else near
-        return f"{self.spec}{near}" + (f" on {self.probe} at first" if self.probe else "")
+        first = f" on {self.probe} at first" if self.probe else ""
+        return f"{self.spec}{near}{first}" + (
+            f", for {self.share:g} of the attacks' work at most" if self.share else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -302,8 +312,13 @@ def _stage(table: Mapping[str, Any], what: str) -> PlanStage:
             raise UsageError(f"{what}: {key} is true or false, got {own[key]!r}.")
     made = from_table({k: v for k, v in table.items() if k not in KEYS}, what)
     kind: Literal["attack", "certify"] = "certify" if "certifier" in table else "attack"
+    share = own.get("share")
+    if share is not None and (not _number(share, int, float) or not 0 < share < float("inf")):
+        raise UsageError(f"{what}: share is a number above zero, such as 1, got {share!r}.")
+    if share is not None and pricer(made) is None:
+        raise UsageError(f"{what}: share is for certifiers that can tell what they cost, which {made.spec.name} can't.")
     flags = (own.get("random"), own.get("labels"), own.get("original", False), own.get("after_hit", False))
-    return PlanStage(kind, made, probe, nearest, tuple(only), *flags)
+    return PlanStage(kind, made, probe, nearest, tuple(only), *flags, share)
 
 
 def _number(value: Any, *types: type) -> bool:

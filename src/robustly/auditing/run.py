@@ -17,6 +17,7 @@ from robustly.auditing.findings import CLEAN, Finding, unheard, verdict
 from robustly.auditing.plan import PlanStage
 from robustly.auditing.problem import Problem
 from robustly.auditing.progress import Snapshot, Watcher
+from robustly.auditing.proving import Passes, allot, leaving
 from robustly.auditing.stages import Outcome, Search, attack_pass, certify_pass, clean_pass, in_smaller_batches
 from robustly.auditing.store import Batch, Store, by_example
 from robustly.core.errors import AccessError, UsageError
@@ -27,6 +28,8 @@ CROSS_CHECK = 10_000
 """The stage number of the attack on certified examples that looks for contradictions."""
 CHECKED = 32
 """Certified examples that the cross-check attacks."""
+PROOFS = 32
+"""Examples a commit where proofs have a share of the work: each takes long, and the bracket shows what is committed."""
 FEW = 10
 """Examples that a share of the undecided comes to at least."""
 MISSES, MISSED = 5, 0.05
@@ -159,6 +162,8 @@ def _planned(run: Run, eps: float, number: int, stage: PlanStage, clean: Tensor 
     if stage.nearest is not None:
         begun = _nearest(run, begun, stage.nearest, eps, before=2 * number)
     work = _work(run, number, stage, clean, eps)
+    if stage.share is not None:
+        return _proven(run, eps, number, stage, begun, work)
     name = stage.spec.name
     chosen = begun if stage.probe is None else _some(run, begun, stage.probe, f"probe {number}")
     try:
@@ -173,6 +178,25 @@ def _planned(run: Run, eps: float, number: int, stage: PlanStage, clean: Tensor 
             raise
         run.left_out.append(f"{stage.spec} was left out: {error}")
         return True
+
+
+def _proven(run: Run, eps: float, number: int, stage: PlanStage, begun: list[int], work: Passes) -> bool:
+    """A stage of proofs that has a share of the attacks' work, likeliest examples first."""
+    margin, come = _margins(run, begun, eps, before=2 * number), _come(run, begun, eps, before=2 * number)
+    order = sorted(begun, key=lambda i: (-come[i], -margin[i], i))
+    attacks = {k for k, other in enumerate(run.stages) if other.kind == "attack"}
+    batches = [b for b in run.done.values() if b.eps == eps and b.stage < 2 * number and b.stage // 2 in attacks]
+    allotted = allot(run.problem, stage, order, eps, sum(b.forward + b.backward for b in batches))
+    first = allotted.tried[: stage.probe]
+    name, size = stage.spec.name, min(run.batch, PROOFS)
+    if not _stage(run, eps, 2 * number, name, first, partial(work, 2 * number), size):
+        return False
+    rest, left = allotted.tried[len(first) :], dict(allotted.left)
+    if rest and not any(_decided(run, i, eps, 2 * number) for i in first):
+        left.update(dict.fromkeys(rest, f"{name} was not tried: it decided none of the {len(first)} likeliest"))
+        rest = []
+    index = [*rest, *(i for i in order if i in left)]
+    return _stage(run, eps, 2 * number + 1, name, index, partial(leaving, work, 2 * number + 1, stage, eps, left), size)
 
 
 def _hit(run: Run, eps: float, number: int) -> bool:
@@ -242,13 +266,19 @@ def _nearest(run: Run, among: list[int], wanted: float, eps: float, before: int)
     """Those of lowest margin in what was asked at this size before the stage began: a share of them (but FEW at least,
     so that the last ones a certifier leaves are searched in earnest), or so many."""
     count = max(round(wanted * len(among)), FEW) if wanted < 1 else int(wanted)
+    margin = _margins(run, among, eps, before)
+    return sorted(sorted(among, key=lambda i: (margin[i], i))[:count])
+
+
+def _margins(run: Run, among: list[int], eps: float, before: int) -> dict[int, float]:
+    """The lowest margin seen of each example before a stage began."""
 
     def margin(example: int) -> float:
         known = [f for f in run.known.get(example, []) if _earlier(run, f, eps, before)]
         seen = [f.best_margin if f.stage != CLEAN else f.margin for f in known if f.stage == CLEAN or f.eps == eps]
         return min((m for m in seen if m is not None and m == m), default=float("inf"))
 
-    return sorted(sorted(among, key=lambda i: (margin(i), i))[:count])
+    return {i: margin(i) for i in among}
 
 
 def _stage(
@@ -258,10 +288,11 @@ def _stage(
     name: str,
     index: list[int],
     work: Callable[[Tensor, dict[int, list[int]]], Outcome],
+    batch: int | None = None,
 ) -> bool:
     """Run and commit the batches of a stage that are not committed yet; False when a limit ends the run."""
-    for number, start in enumerate(range(0, len(index), run.batch)):
-        rows = index[start : start + run.batch]
+    for number, start in enumerate(range(0, len(index), batch or run.batch)):
+        rows = index[start : start + (batch or run.batch)]
         if (eps, stage, number) in run.done:
             continue
         if _why(run):
@@ -274,9 +305,10 @@ def _stage(
         outcome, run.fits = in_smaller_batches(work, at, eps, stage, run.fits)
         spent = (sum(f.forward for f in outcome.findings), sum(f.backward for f in outcome.findings))
         run.forward, run.backward = forward + spent[0], backward + spent[1]
-        batch = Batch(eps, stage, number, len(rows), *spent, time.monotonic() - begun, outcome.judged_misses)
-        run.store.commit(batch, outcome.findings, _bytes(outcome))
-        run.done[eps, stage, number] = batch
+        asked = len(rows) - outcome.untried
+        done = Batch(eps, stage, number, asked, *spent, time.monotonic() - begun, outcome.judged_misses)
+        run.store.commit(done, outcome.findings, _bytes(outcome))
+        run.done[eps, stage, number] = done
         for found in outcome.findings:
             run.known.setdefault(found.index, []).append(found)
         run.committed += 1
@@ -308,6 +340,16 @@ def _cross_check(run: Run, clean: Tensor | None) -> bool:
             verdict(run.known[i], eps)  # raises Contradiction
         return finished
     return True
+
+
+def _come(run: Run, among: list[int], eps: float, before: int) -> dict[int, float]:
+    """How much of the way from the lowest bound to the lowest margin lies above zero: what a tighter bound need not make up."""
+    margin, out = _margins(run, among, eps, before), {}
+    for i in among:
+        known = [f.bound for f in run.known.get(i, []) if f.eps == eps and _earlier(run, f, eps, before)]
+        bound = max((b for b in known if b is not None and b == b), default=float("-inf"))
+        out[i] = 0.0 if bound == float("-inf") or margin[i] == float("inf") else margin[i] / (margin[i] - bound)
+    return out
 
 
 def _clean_scores(run: Run) -> Tensor | None:

@@ -23,11 +23,12 @@ from robustly.steps import Case
 
 
 class Outcome(NamedTuple):
-    """Findings, one an example asked; finds the judge refused; clean scores (R, K) from the clean pass."""
+    """Findings, one an example asked; finds the judge refused; clean scores (R, K) from the clean pass; how many were left alone."""
 
     findings: list[Finding]
     judged_misses: int = 0
     clean: Tensor | None = None
+    untried: int = 0
 
 
 Work = Callable[[Tensor, dict[int, list[int]]], Outcome]
@@ -70,7 +71,8 @@ def in_smaller_batches(work: Work, index: Tensor, eps: float, stage: int, fits: 
     findings = [_charged(f, spent) for part in parts for f in part.findings]
     clean = [part.clean for part in parts if part.clean is not None]
     misses = sum(part.judged_misses for part in parts)
-    return Outcome(findings, misses, torch.cat(clean) if clean else None), fits
+    untried = sum(part.untried for part in parts)
+    return Outcome(findings, misses, torch.cat(clean) if clean else None, untried), fits
 
 
 def clean_pass(problem: Problem, index: Tensor, eps: float, spent: dict[int, list[int]]) -> Outcome:

@@ -10,13 +10,16 @@ from torch import Tensor
 from robustly.certify.branching.search import Effort, split_relus
 from robustly.certify.linear.bounds import Specs, bounds
 from robustly.certify.linear.certifying import certifier
-from robustly.certify.linear.crown import crown
+from robustly.certify.linear.crown import crown, effort
 from robustly.certify.linear.enclosure import enclose
 from robustly.certify.linear.program import Program
 from robustly.certify.linear.region import Region
 from robustly.certify.types import Certifier
 from robustly.core.errors import UsageError
 from robustly.core.specs import spec
+
+RANGES, STEPS = 2, 30
+"""What a sub-problem costs, roughly: so many times the hidden ranges of the whole, and so many times the bounds of the margins."""
 
 
 @spec("certifier", paper="Wang et al. 2021, arXiv:2103.06624")
@@ -37,7 +40,11 @@ def beta_crown(leaves: int = 2000, seconds: float = 60.0) -> Certifier:
         rows = torch.arange(len(region)).split(1)
         return torch.cat([_searched(program, region.take(i), specs.take(i), leaves, seconds) for i in rows])
 
-    return certifier("beta_crown", [_by_intervals, _by_lines, stage])
+    def operations(program: Program, region: Region) -> Tensor:
+        margins = float(program.work[-1] * (program.nodes[-1].shape[0] - 1))
+        return leaves * (RANGES * effort(program, region) + STEPS * margins)
+
+    return certifier("beta_crown", [_by_intervals, _by_lines, stage], operations=operations)
 
 
 def _by_intervals(program: Program, region: Region, specs: Specs) -> Tensor:

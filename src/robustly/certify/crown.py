@@ -11,6 +11,7 @@ from torch import Tensor
 from robustly.certify.linear.bounds import Specs, bounds
 from robustly.certify.linear.certifying import certifier
 from robustly.certify.linear.crown import crown as ranges
+from robustly.certify.linear.crown import effort
 from robustly.certify.linear.enclosure import Enclosure, enclose
 from robustly.certify.linear.forward import forward
 from robustly.certify.linear.program import Nonlinear, Program
@@ -26,6 +27,8 @@ LIMIT = 4e9
 
 REACH = 0.5
 """Slopes are sought only where a bound has to make up at most this share of its distance from the margin at the middle."""
+STEP = 3
+"""Backward bounds that a step of the search for slopes costs about as much as."""
 SAVED = 2**24
 """Most numbers of coefficients that the search for slopes keeps at a time."""
 
@@ -40,7 +43,7 @@ def crown_ibp(limit: float = LIMIT) -> Certifier:
     Raises:
         UsageError: a limit that is not above zero.
     """
-    return certifier("crown_ibp", [_by_intervals], _checked(limit))
+    return certifier("crown_ibp", [_by_intervals], _checked(limit), _margins)
 
 
 @spec("certifier", paper="Xu et al. 2020, arXiv:2002.12920")
@@ -83,7 +86,10 @@ def crown(limit: float = LIMIT) -> Certifier:
     def stage(program: Program, region: Region, specs: Specs) -> Tensor:
         return bounds(program, region, ranges(program, region, limit=limit), specs)[0]
 
-    return certifier("crown", [_by_intervals, stage], _checked(limit))
+    def operations(program: Program, region: Region) -> Tensor:
+        return effort(program, region, limit) + 2 * _margins(program, region)
+
+    return certifier("crown", [_by_intervals, stage], _checked(limit), operations)
 
 
 @spec("certifier", paper="Xu et al. 2021, arXiv:2011.13824")
@@ -112,7 +118,10 @@ def alpha_crown(steps: int = 20, limit: float = LIMIT) -> Certifier:
             lower = lower.index_copy(0, rows, torch.maximum(lower[rows], tuned.lower))
         return lower
 
-    return certifier("alpha_crown", [_by_intervals, stage], _checked(limit))
+    def operations(program: Program, region: Region) -> Tensor:
+        return effort(program, region, limit) + (2 + STEP * steps) * _margins(program, region)
+
+    return certifier("alpha_crown", [_by_intervals, stage], _checked(limit), operations)
 
 
 def _by_intervals(program: Program, region: Region, specs: Specs) -> Tensor:
@@ -123,6 +132,11 @@ def _by_intervals(program: Program, region: Region, specs: Specs) -> Tensor:
         i for i in program.bounded if any(isinstance(program.nodes[a], Nonlinear) for a in program.ancestors[i])
     )
     return bounds(program, region, ranges(program, region, skip=later, limit=LIMIT), specs)[0]
+
+
+def _margins(program: Program, region: Region) -> Tensor:
+    """Operations (B,) of the margins' own backward bounds."""
+    return region.low.new_full((len(region),), float(program.work[-1] * (program.nodes[-1].shape[0] - 1)))
 
 
 def _by(ranged: Callable[[Program, Region], Enclosure], program: Program, region: Region, specs: Specs) -> Tensor:

@@ -38,6 +38,25 @@ class Bound(NamedTuple):
 Certifier: TypeAlias = Callable[[Model, PerturbationSet, Goal], Bound]
 
 
+class Price(NamedTuple):
+    """What proofs will take, told before they are tried.
+
+    operations: float64 (B,), at most about so many of a bound for each row. a_pass: those of one example through the network.
+    """
+
+    operations: Tensor
+    a_pass: float
+
+
+Pricer: TypeAlias = Callable[[Model, PerturbationSet], Price | None]
+"""None where the network can't be bounded, which the certifier itself says for nothing."""
+
+
+def pricer(certifier: Certifier) -> Pricer | None:
+    """What tells the price of a certifier's proofs, if something does: a function that it carries as `price`."""
+    return getattr(certifier, "price", None)
+
+
 class UnsupportedOperator(RobustlyError):  # noqa: N818 - the errors of this house are named for what is wrong
     """A network has an operator that has no sound bound here."""
 

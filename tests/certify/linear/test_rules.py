@@ -99,3 +99,35 @@ def test_the_lines_of_relu_are_those_of_the_paper():
     assert planes.low[0].flatten().tolist() == [1, 0, 1, 0]
     assert planes.high[0].flatten().tolist() == [0.75, 0.25, 1, 0]
     assert planes.high_offset.flatten().tolist() == pytest.approx([0.75, 0.75, 0, 0], abs=1e-8)
+
+
+@pytest.mark.parametrize("choice", [0.0, 0.1, 0.25, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("name", list(CURVES))
+def test_any_choice_of_lines_encloses_a_curve(name, choice):
+    curve = CURVES[name]
+    box = boxes(8, curve.domain)
+    given = torch.full((1, 3, COUNT), choice, dtype=torch.float64)
+    given[:, 1] = 1 - choice
+    rule = smooth.rule(curve)
+    held(rule, (box,), (points(box, 9),), given)
+    own, chosen = rule.planes((box,), None), rule.planes((box,), torch.full((1, 1, COUNT), 0.5, dtype=torch.float64))
+    for a, b in zip(
+        (*own.low, own.low_offset, *own.high, own.high_offset),
+        (*chosen.low, chosen.low_offset, *chosen.high, chosen.high_offset),
+        strict=True,
+    ):
+        assert torch.equal(a, b)  # the middle is CROWN's own
+
+
+@pytest.mark.parametrize("name", ["SIGMOID", "TANH", "GELU", "SILU"])
+def test_a_choice_goes_from_the_hull_at_one_end_to_that_at_the_other(name):
+    curve = CURVES[name]
+    box = Box(torch.tensor([[-2.0, 0.3, -1.0]]).double(), torch.tensor([[1.5, 2.0, -0.2]]).double())
+    rule = smooth.rule(curve)
+    for choice, place in ((0.0, box.low), (1.0, box.high)):
+        planes = rule.planes((box,), torch.full((1, 1, 3), choice, dtype=torch.float64))
+        below = planes.low[0][:, 0] * place + planes.low_offset[:, 0]
+        above = planes.high[0][:, 0] * place + planes.high_offset[:, 0]
+        reach = curve.value(box.high) - curve.value(box.low)
+        assert (curve.value(place) - below).abs().amax() < 0.05 * reach.abs().amax()
+        assert (curve.value(place) - above).abs().amax() < 0.05 * reach.abs().amax()

@@ -15,6 +15,7 @@ from robustly.certify.linear.enclosure import Enclosure, Splits
 from robustly.certify.linear.program import Affine, Nonlinear, Program
 from robustly.certify.linear.region import Region
 from robustly.certify.linear.rules import Planes, widened
+from robustly.certify.linear.smooth import between
 
 Slopes = Mapping[int, Tensor]
 """A choice among a nonlinear node's planes, in [0, 1], (B, S, *shape) or (B, 1, *shape): see `Rule.planes`."""
@@ -49,7 +50,12 @@ def relax(
 def plane(node: Nonlinear, number: int, enclosure: Enclosure, choice: Tensor | None = None) -> Planes:
     """The planes of one node, moved apart by its rounding and by that of their own arithmetic."""
     boxes = [enclosure.boxes[s] for s in node.sources]
-    planes = node.rule.planes(boxes, choice)
+    if choice is not None and node.rule.lines is not None:
+        if number not in enclosure.tables:
+            enclosure.tables[number] = node.rule.lines(boxes)
+        planes = between(enclosure.tables[number], boxes, choice)
+    else:
+        planes = node.rule.planes(boxes, choice)
     if node.rule.switch is None:  # those with a switch have paid for it: their slopes are at most one
         planes = widened(planes, boxes)
     if node.rounding is None:
@@ -74,7 +80,22 @@ def backward(
     wherever the splits hold (Wang et al. 2021, arXiv:2103.06624, equation 6).
     """
     top = program.output if node is None else node
-    held = {top: slope}
+    return carried(program, planes, rounding, {top: slope}, offset, top, splits, multipliers)
+
+
+def carried(
+    program: Program,
+    planes: Mapping[int, Planes],
+    rounding: Mapping[int, Tensor],
+    held: Mapping[int, Tensor],
+    offset: Tensor,
+    top: int,
+    splits: Splits | None = None,
+    multipliers: Multipliers | None = None,
+) -> Line:
+    """The same for a sum of functions of several nodes, none after `top`: slopes (B, S, *shape) by node."""
+    held = dict(held)
+    slope = next(iter(held.values()))
     for number in range(top, 0, -1):
         step = program.nodes[number]
         if splits and multipliers and number in multipliers:
@@ -92,10 +113,10 @@ def backward(
                 moved = turn.backward(found.flatten(0, 1)).unflatten(0, found.shape[:2])
                 held[source] = held[source] + moved if source in held else moved
         elif isinstance(step, Nonlinear):
-            rising, lines = found > 0, planes[number]
-            offset = offset + (found * torch.where(rising, lines.low_offset, lines.high_offset)).flatten(2).sum(2)
+            up, down, lines = found.clamp_min(0), found.clamp_max(0), planes[number]
+            offset = offset + (up * lines.low_offset + down * lines.high_offset).flatten(2).sum(2)
             for source, low, high in zip(step.sources, lines.low, lines.high, strict=True):
-                moved = found * torch.where(rising, low, high)
+                moved = up * low + down * high
                 held[source] = held[source] + moved if source in held else moved
     shape = program.nodes[0].shape
     return Line(held.get(0, slope.new_zeros(*slope.shape[:2], *shape)), offset)

@@ -20,7 +20,7 @@ from robustly.certify.linear.lowering.lower import lower
 from robustly.certify.linear.program import Program
 from robustly.certify.linear.region import Region
 from robustly.certify.networks import NoNetwork, network
-from robustly.certify.types import Bound, Certifier, UnsupportedOperator, abstain
+from robustly.certify.types import Bound, Certifier, Price, UnsupportedOperator, abstain
 from robustly.goals import Goal
 from robustly.oracle.model import Model
 from robustly.threats.base import PerturbationSet
@@ -30,9 +30,13 @@ Stage: TypeAlias = Callable[[Program, Region, Specs], Tensor]
 
 
 def certifier(
-    name: str, stages: Sequence[Stage], least: Callable[[Program], str | None] = lambda program: None
+    name: str,
+    stages: Sequence[Stage],
+    least: Callable[[Program], str | None] = lambda program: None,
+    operations: Callable[[Program, Region], Tensor] | None = None,
 ) -> Certifier:
-    """A certifier of these stages, known as `name` in its answers. least: why a program is not for it, or None."""
+    """A certifier of these stages, known as `name` in its answers. least: why a program is not for it, or None. operations:
+    what it takes at most for each row of a region, roughly, (B,)."""
 
     def certify(model: Model, around: PerturbationSet, goal: Goal) -> Bound:
         if not len(goal):
@@ -54,6 +58,23 @@ def certifier(
         bound = collected(torch.cat(parts), goal)
         return judged(name, bound, goal.margin(model.ask_all(around.x)).double())
 
+    def price(model: Model, around: PerturbationSet) -> Price | None:
+        assert operations is not None
+        try:
+            with torch.no_grad():
+                region = Region.of(around)
+                if region is None:
+                    return None
+                program = lower(network(model), tuple(around.x.shape[1:]))
+                if least(program):
+                    return None
+                rows = torch.arange(len(region), device=region.low.device).split(_at_once(program))
+                return Price(torch.cat([operations(program, region.take(i)) for i in rows]), program.products)
+        except (NoNetwork, UnsupportedOperator):
+            return None
+
+    if operations is not None:
+        certify.price = price  # type: ignore[attr-defined]
     return certify
 
 
@@ -68,8 +89,11 @@ def _unfit(program: Program, goal: Goal) -> str | None:
 
 def _rows(program: Program, goal: Goal) -> Sequence[Tensor]:
     """Rows that are done together: as many as keep tensors small."""
-    widest = max(prod(n.shape) for n in program.nodes)
-    return torch.arange(len(goal), device=goal.y.device).split(max(1, ROOM // widest))
+    return torch.arange(len(goal), device=goal.y.device).split(_at_once(program))
+
+
+def _at_once(program: Program) -> int:
+    return max(1, ROOM // max(prod(n.shape) for n in program.nodes))
 
 
 def _differences(program: Program, region: Region, goal: Goal, stages: Sequence[Stage]) -> Tensor:

@@ -12,8 +12,10 @@ from torch import Tensor
 from robustly.certify.linear.backward import Slopes, backward, plane
 from robustly.certify.linear.enclosure import Enclosure, Splits, enclose, meet
 from robustly.certify.linear.program import Nonlinear, Program
+from robustly.certify.linear.reading import Windows
 from robustly.certify.linear.region import Region
 from robustly.certify.linear.rules import Box, Planes
+from robustly.certify.linear.windows import Entries, least
 
 ROOM = 2**18
 """Most numbers of one coefficient tensor in a backward pass, so that a pass stays in the caches; more are cut into several."""
@@ -65,6 +67,17 @@ def crown(
     return enclose(program, region, narrow, known)
 
 
+def effort(program: Program, region: Region, limit: float = inf) -> Tensor:
+    """Operations (B,) that `crown` takes at most, from how much interval arithmetic leaves undecided."""
+    ranges, total = enclose(program, region), region.low.new_zeros(len(region))
+    for number, box in ranges.boxes.items():
+        wanted = None if number in program.exact and not region.balls else _wanted(program, number, box, ranges)
+        if wanted is not None:
+            cost = 2 * program.work[number] * wanted.sum(1)
+            total = total + torch.where(total + cost <= limit, cost, 0)
+    return total
+
+
 def cut(program: Program, number: int, box: Box, splits: Splits | None) -> Box:
     """The range on one side of the kinks that are split."""
     low, high = box
@@ -99,6 +112,9 @@ def _narrowed(
     program: Program, region: Region, sofar: Enclosure, planes: Mapping[int, Planes], target: Target, box: Box
 ) -> Box:
     """Backward bounds of what is wanted, from both sides; the box elsewhere."""
+    near = program.windows(target.number)
+    if near is not None and not target.slopes:
+        return _by_windows(program, region, sofar, planes, target, box, near)
     widest = max(prod(program.nodes[i].shape) for i in program.ancestors[target.number])
     rows = len(target.wanted)
     several = max(1, min(rows, ROOM // (2 * widest)))
@@ -109,6 +125,31 @@ def _narrowed(
         at_once = max(1, ROOM // (2 * widest * len(some)))
         parts.append(_of_rows(program, *around, own, box.take(some), at_once))
     return Box(torch.cat([b.low for b in parts]), torch.cat([b.high for b in parts]))
+
+
+def _by_windows(
+    program: Program,
+    region: Region,
+    sofar: Enclosure,
+    planes: Mapping[int, Planes],
+    target: Target,
+    box: Box,
+    windows: Windows,
+) -> Box:
+    """The same for numbers that read windows of the nodes before them."""
+    node = program.nodes[target.number]
+    widest = max(program.numbers(number, window) for number, window in windows.at.items())
+    if windows.end:
+        widest = max(widest, *(prod(program.nodes[i].shape) for i in program.ancestors[windows.end]))
+    every = Entries.of(target.wanted, node.shape[0])
+    parts = []
+    for rows, numbers in zip(*(part.split(max(1, ROOM // (2 * widest))) for part in every), strict=True):
+        some = Entries(rows, numbers)
+        parts.append(least(program, region, planes, sofar.rounding, windows, target.number, some))
+    found = torch.cat(parts)
+    low = box.low.flatten(1).index_put((every.rows, every.numbers), found[:, 0])
+    high = box.high.flatten(1).index_put((every.rows, every.numbers), -found[:, 1])
+    return Box(low.view_as(box.low), high.view_as(box.high))
 
 
 def _of_rows(

@@ -18,7 +18,7 @@ from torch import Tensor
 from robustly.certify.enclosures.value import LARGE
 from robustly.certify.linear.program import Affine, Input, Node, Nonlinear, Program
 from robustly.certify.linear.region import Region
-from robustly.certify.linear.rules import FINE, Box, added
+from robustly.certify.linear.rules import FINE, Box, Planes, added
 
 BEYOND = 1e150
 """Numbers that float64 holds with room for a product."""
@@ -37,6 +37,8 @@ class Enclosure:
 
     boxes: dict[int, Box] = field(default_factory=dict)
     rounding: dict[int, Tensor] = field(default_factory=dict)
+    tables: dict[int, Planes] = field(default_factory=dict, repr=False, compare=False)
+    """Of nodes whose rule has `lines`: those for the boxes here, kept from one step of a search to the next."""
 
     def take(self, index: Tensor) -> Enclosure:
         """Some rows, in any order and as often as wanted."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustly.certify.linear.program import Map, Shape
+from robustly.certify.linear.reading import Local
 
 Turn = Callable[[Tensor], Tensor]
 
@@ -29,18 +30,23 @@ class Kept:
 
 def same() -> Map:
     """x."""
-    return Map(_itself, _itself, _itself, moves=True)
+    return Map(_itself, _itself, _itself, moves=True, local=Local(_itself))
 
 
 def negative() -> Map:
     """-x."""
-    return Map(torch.neg, torch.neg, _itself, moves=True)
+    return Map(torch.neg, torch.neg, _itself, moves=True, local=Local(torch.neg))
 
 
 def scaled(factor: Tensor) -> Map:
     """factor * x, for a factor that broadcasts to x without growing it."""
     kept, size = Kept(factor), Kept(factor.abs())
-    return Map(lambda v: v * kept.like(v), lambda v: v * kept.like(v), lambda v: v * size.like(v), moves=True)
+
+    def times(v: Tensor) -> Tensor:
+        return v * kept.like(v)
+
+    local = Local(times) if max(factor.shape[2:], default=1) == 1 else None  # the same all over a channel
+    return Map(times, times, lambda v: v * size.like(v), moves=True, local=local)
 
 
 def dense(weight: Tensor) -> Map:
@@ -64,11 +70,19 @@ def convolution(weight: Tensor, shape: Shape, settings: dict[str, Any]) -> Map:
     sides = zip(shape[1:], padding, reach, stride, strict=True)
     left = tuple((n + 2 * p - r) % s for n, p, r, s in sides)
     kept, size = Kept(weight), Kept(weight.abs())
+
+    def near(v: Tensor) -> Tensor:
+        held = kept.like(v)
+        if groups == 1 and set(dilation) == {1} and v[0, 0].numel() == 1:  # one product of matrices
+            return (v.flatten(1) @ held.flatten(1)).unflatten(1, held.shape[1:])
+        return back(v, held, None, stride, 0, 0, groups, dilation)
+
     return Map(
         lambda v: run(v, kept.like(v), None, stride, padding, dilation, groups),
         lambda v: back(v, kept.like(v), None, stride, padding, left, groups, dilation),
         lambda v: run(v, size.like(v), None, stride, padding, dilation, groups),
         terms=weight[0].numel(),
+        local=Local(near, stride, padding, tuple(reach)),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from robustly.certify.linear.reading import Local, Window, Windows
 from robustly.certify.linear.rules import Rule
 
 Shape: TypeAlias = tuple[int, ...]
@@ -32,6 +33,8 @@ class Map:
     moves: bool = False
     terms: int = 1
     """Products that one result is the sum of."""
+    local: Local | None = None
+    """How it reads its source by windows, where it does."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Nonlinear:
 
 ELEMENTWISE = 10
 """What a number costs besides its products: sums over offsets and roundings, choices between planes."""
+SMALL = 0.5
+"""Windows of more than this share of a node are no longer worth their trouble."""
 
 Node: TypeAlias = Input | Affine | Nonlinear
 
@@ -103,11 +108,54 @@ class Program:
     @cached_property
     def work(self) -> tuple[int, ...]:
         """For each node the operations, roughly, that one bound on one of its numbers takes."""
-        own = []
-        for node in self.nodes:
-            terms = sum(m.terms for m in node.maps) if isinstance(node, Affine) else 1
-            own.append(prod(node.shape) * (terms + ELEMENTWISE))
-        return tuple(sum(own[a] for a in found) for found in self.ancestors)
+        each = [(sum(m.terms for m in n.maps) if isinstance(n, Affine) else 1) + ELEMENTWISE for n in self.nodes]
+        found = []
+        for target, before in enumerate(self.ancestors):
+            near = self.windows(target)
+            whole = [i for i in before if near is None or i <= near.end]
+            part = [] if near is None else [i for i in before if i > near.end]
+            count = sum(prod(self.nodes[i].shape) * each[i] for i in whole)
+            found.append(count + sum(self.numbers(i, near.at[i]) * each[i] for i in part if near is not None))
+        return tuple(found)
+
+    @cached_property
+    def products(self) -> int:
+        """Products in one evaluation of the network."""
+        return sum(prod(n.shape) * sum(m.terms for m in n.maps) for n in self.nodes if isinstance(n, Affine))
+
+    def numbers(self, number: int, window: Window) -> int:
+        """How many numbers of a node a window has."""
+        return self.nodes[number].shape[0] * prod(window.sides)
+
+    def windows(self, target: int) -> Windows | None:
+        """What each number of a node reads of those before it, as far as that is a small window; None where it is not at all."""
+        dims = len(self.nodes[target].shape) - 1
+        at = {target: Window((1,) * dims, (0,) * dims, (1,) * dims)}
+        for number in range(target, 0, -1):
+            if number not in at:
+                continue
+            read = self._read(number, at)
+            if read is None:
+                return None if number == target else Windows(number, at)
+            at.update(read)
+        return Windows(0, at)
+
+    def _read(self, number: int, at: dict[int, Window]) -> dict[int, Window] | None:
+        """The windows of a node's sources, those they have already joined in; None unless all are small."""
+        node, found = self.nodes[number], {}
+        if isinstance(node, Input) or len(node.shape) < 2:
+            return None
+        maps: Sequence[Map | None] = node.maps if isinstance(node, Affine) else (None,) * len(node.sources)
+        for source, step in zip(node.sources, maps, strict=True):
+            if step is not None and step.local is None:
+                return None
+            window: Window | None = at[number] if step is None or step.local is None else step.local.before(at[number])
+            known = found.get(source, at.get(source))
+            window = window if window is None or known is None else known.joined(window)
+            if window is None or self.numbers(source, window) > SMALL * prod(self.nodes[source].shape):
+                return None
+            found[source] = window
+        return found
 
     @cached_property
     def exact(self) -> frozenset[int]:

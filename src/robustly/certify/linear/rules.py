@@ -74,6 +74,8 @@ class Rule(NamedTuple):
     """The choice that `planes` makes on its own, (B, *shape); None where there is no choice."""
     switch: int | None = None
     """Which source the function has a kink at zero of."""
+    lines: Callable[[Boxes], Planes] | None = None
+    """From boxes a table of planes that a choice lies between, where `planes` works by one: it is the same for all choices."""
 
 
 def added(parts: Iterable[Tensor]) -> Tensor:
