@@ -45,14 +45,14 @@ class Network:
 class Flat(nn.Module):
     """A network between a flat input (N, n) and a flat output (N, K)."""
 
-    def __init__(self, net: nn.Module, row: tuple[int, ...], flatten: bool) -> None:
+    def __init__(self, net: nn.Module, row: tuple[int, ...], outputs: int, flatten: bool) -> None:
         super().__init__()
-        self.net, self.row, self.flatten = net, row, flatten
+        self.net, self.row, self.outputs, self.flatten = net, row, outputs, flatten
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs of every row."""
         y = self.net(x if len(self.row) == 1 else x.reshape(-1, *self.row))
-        return y.flatten(1) if self.flatten else y
+        return y.reshape(-1, self.outputs) if self.flatten else y
 
 
 def load_network(path: Path) -> Network:
@@ -128,7 +128,7 @@ def _twin(
 ) -> tuple[nn.Module | None, str]:
     """The graph in torch if it agrees with onnxruntime on rows that are batched in torch and alone there; and why not."""
     from robustly.adapters.onnx_graph import converted
-    from robustly.adapters.onnx_layers import UnsupportedError
+    from robustly.adapters.onnx_layers.bound import UnsupportedError
 
     try:
         net = converted(proto, start, end, row).float()
@@ -142,7 +142,7 @@ def _twin(
     try:
         with torch.no_grad():
             shape = net(torch.from_numpy(rows.reshape(3, *row))).shape
-            module = Flat(net, row, len(shape) != 2).eval()
+            module = Flat(net, row, wanted.shape[1], len(shape) != 2).eval()
             got = module(torch.from_numpy(rows)).double()
     except Exception as error:
         return None, f"the graph does not run in torch on several rows ({type(error).__name__}: {str(error)[:100]})"
