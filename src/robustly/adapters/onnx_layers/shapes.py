@@ -80,7 +80,7 @@ def unsqueeze(at: At, args: Args) -> nn.Module:
     axes = setting(at, args, "axes", 1) or []
 
     def function(x: Tensor) -> Tensor:
-        rank = x.dim() + len(axes)
+        rank = (x.dim() if at["rank"] is None else at["rank"]) + len(axes)
         for axis in sorted(a % rank for a in axes):
             x = x.unsqueeze(axis)
         return x
