@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ class Network:
         both.
     module: the same function on flat inputs in torch, for the search and for bounds, in evaluation mode; None where the
         graph could not be converted, and `why` says so.
-    inputs, outputs: n and K. digest: sha256 of the file.
+    inputs, outputs: n and K. digest: sha256 of the file. seconds, numbers: what one row in torch takes, about: time there and back,
+        and numbers that its layers make.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Network:
     ask_fused: Callable[[np.ndarray], np.ndarray]
     module: nn.Module | None
     why: str = ""
+    seconds: float = 0.0
+    numbers: int = 1
 
 
 class Flat(nn.Module):
@@ -80,12 +84,29 @@ def load_network(path: Path) -> Network:
     row = shape[1:] if shape[0] == 1 and len(shape) > 1 else shape
     ask = _asker(session, entry.name, end.name, shape, _NUMBERS[entry.type])
     fused = _asker(_session(proto, path, onnxruntime, fused=True), entry.name, end.name, shape, _NUMBERS[entry.type])
+    begin = time.perf_counter()
     try:
         found = ask(np.zeros((1, math.prod(shape)), np.float32))
     except Exception as error:
         raise UsageError(f"onnxruntime cannot run {path}: {str(error).strip()[:300]}") from error
+    seconds = time.perf_counter() - begin
     module, why = _twin(proto, entry.name, end.name, row, ask)
-    return Network(path.name, digest, math.prod(shape), found.shape[1], ask, fused, module, why)
+    numbers = 1 if module is None else _numbers(module, math.prod(shape))
+    return Network(path.name, digest, math.prod(shape), found.shape[1], ask, fused, module, why, 3 * seconds, numbers)
+
+
+def _numbers(module: nn.Module, inputs: int) -> int:
+    """How many numbers the layers make of one row."""
+    made = [inputs]
+    leaves = [m for m in module.modules() if not list(m.children())]
+    hooks = [m.register_forward_hook(lambda m, args, out: made.append(out.numel())) for m in leaves]
+    try:
+        with torch.no_grad():
+            module(torch.zeros(1, inputs))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(made)
 
 
 def _session(proto: Any, path: Path, onnxruntime: Any, fused: bool) -> Any:
