@@ -26,7 +26,7 @@ TRIES = 4
 class Hunt:
     """The state of one search. open: bool (Q,), questions without a proof. end: on `clock`, in seconds.
 
-    close: a point whose excess in torch is below this is replayed, for torch and onnxruntime differ in the last bits.
+    whole: what a counterexample is held to, where that is more than `wanted`. close: a point whose excess in torch is below this is replayed, for torch and onnxruntime differ in the last bits.
     """
 
     network: Network
@@ -36,6 +36,7 @@ class Hunt:
     end: float
     clock: Callable[[], float]
     open: Tensor
+    whole: Property | None = None
     found: Counterexample | None = None
     rounds: int = 0
     near: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -66,7 +67,7 @@ class Hunt:
         limit = 1e-6 * (1 + self.questions.offsets[owner].abs().amax(1))
         worth = (far <= limit).nonzero().squeeze(1)
         for i in worth[far[worth].argsort(stable=True)][:TRIES].tolist():
-            found = replayed(self.network, self.wanted, x[i].numpy())
+            found = replayed(self.network, self.whole or self.wanted, x[i].numpy())
             if found is not None:
                 self.accept(found)
                 return True

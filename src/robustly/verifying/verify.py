@@ -15,6 +15,7 @@ from robustly.core.errors import Contradiction, UsageError
 from robustly.verifying.answers import Answer
 from robustly.verifying.apart import lacks_memory
 from robustly.verifying.asking import questions_of, without_floats
+from robustly.verifying.clauses import combinations, faces, several
 from robustly.verifying.hunt import Hunt
 from robustly.verifying.network import Network, load_network
 from robustly.verifying.proofs import Proofs, in_parts, standard
@@ -55,7 +56,11 @@ def verify(
     net = network if isinstance(network, Network) else load_network(Path(network))
     task = wanted if isinstance(wanted, Property) else read_vnnlib(Path(wanted))
     refuse_others(net, task)
-    answer = _answered(net, task, begin + timeout * (1 - RESERVE), proofs or standard(), clock)
+    end, ways = begin + timeout * (1 - RESERVE), proofs or standard()
+    if several(task):
+        answer = _face_by_face(net, task, end, ways, clock)
+    else:
+        answer = _answered(net, task, end, ways, clock)
     return Answer(
         answer.verdict, answer.counterexample, answer.why, clock() - begin, task.notes + answer.notes, answer.proven_by
     )
@@ -75,11 +80,38 @@ def refuse_others(net: Network, task: Property) -> None:
         )
 
 
-def _answered(net: Network, task: Property, end: float, proofs: Proofs, clock: Callable[[], float]) -> Answer:
+def _face_by_face(net: Network, task: Property, end: float, proofs: Proofs, clock: Callable[[], float]) -> Answer:
+    """A search for points that meet all disjunctions, then a proof that some one of them is never met, each in its turn."""
+    now = clock()
+    answer = _answered(net, combinations(task, net), now + 0.1 * (end - now), Proofs(()), clock, task)
+    whys = []
+    for left, face in reversed(list(enumerate(reversed(faces(task)), 1))):
+        if answer.verdict != "unknown":
+            break
+        now = clock()
+        answer = _answered(net, face, now + (end - now) / left, proofs, clock, task)
+        whys.append(answer.why)
+    if answer.verdict == "unknown":
+        return Answer(
+            "unknown", why=f"none of {len(whys)} disjunctions was proven; of the last: {whys[-1]}", notes=answer.notes
+        )
+    return answer
+
+
+def _answered(
+    net: Network,
+    task: Property,
+    end: float,
+    proofs: Proofs,
+    clock: Callable[[], float],
+    whole: Property | None = None,
+) -> Answer:
     if not task.regions or not any(region.unsafe for region in task.regions):
         return Answer("unsat", why="vacuously: " + (task.notes[0] if task.notes else "no output is unsafe"))
     questions, low, high = questions_of(task)
-    hunt = Hunt(net, task, questions, Inside(low, high), end, clock, torch.ones(len(questions), dtype=torch.bool))
+    hunt = Hunt(
+        net, task, questions, Inside(low, high), end, clock, torch.ones(len(questions), dtype=torch.bool), whole
+    )
     missing = [(i, region) for region in task.regions if (i := without_floats(region)) is not None]
     notes: tuple[str, ...] = ()
     if missing:
