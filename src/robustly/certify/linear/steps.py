@@ -11,9 +11,14 @@ LEAST = 1e-12
 """What a line is not steeper than two over."""
 
 
+def _sign(x: Tensor) -> Tensor:
+    """torch's own, but for NaN, of which it makes zero."""
+    return torch.where(torch.isnan(x), x, x.sign())
+
+
 def _sign_range(boxes: Boxes) -> Box:
     (x,) = boxes
-    return Box(x.low.sign(), x.high.sign())
+    return Box(_sign(x.low), _sign(x.high))
 
 
 def _sign_start(boxes: Boxes) -> Tensor:
@@ -30,7 +35,7 @@ def _sign_planes(boxes: Boxes, choice: Tensor | None = None) -> Planes:
     open_ = (low < 0) & (high > 0)
     below = torch.where(open_, 2 * choice / high.clamp_min(LEAST), 0.0)
     above = torch.where(open_, 2 * (1 - choice) / (-low).clamp_min(LEAST), 0.0)
-    return Planes((below,), low.sign().expand_as(below), (above,), high.sign().expand_as(above))
+    return Planes((below,), _sign(low).expand_as(below), (above,), _sign(high).expand_as(above))
 
 
 def _sign_loose(boxes: Boxes) -> tuple[Tensor]:
