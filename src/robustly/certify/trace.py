@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from robustly.adapters.onnx_layers.jumps import Sign
 from robustly.certify.types import UnsupportedOperator
 
 
@@ -137,6 +138,7 @@ _LAYERS: dict[type[nn.Module], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     nn.BatchNorm1d: ("batch_norm", _batch_norm),
     nn.BatchNorm2d: ("batch_norm", _batch_norm),
     nn.ReLU: ("relu", _fields()),
+    Sign: ("sign", _fields()),
     nn.ReLU6: ("relu6", _fields()),
     nn.Hardtanh: ("hardtanh", _fields("min_val", "max_val")),
     nn.LeakyReLU: ("leaky_relu", _fields("negative_slope")),

@@ -26,13 +26,14 @@ def concat(at: At, args: Args) -> nn.Module:
     axis = at["axis"]
     first = next((i for i, part in enumerate(args) if part is VARIABLE), None)
     constants = [part for part in args if isinstance(part, Tensor)]
-    if at["fixed"] or first is None or axis == 0 or any(c.dim() < 2 or c.shape[0] != 1 for c in constants):
+    alone = at["fixed"] or first is None or axis == 0 or not constants
+    if alone or any(c.dim() < 2 or c.shape[0] != 1 for c in constants):
         return Bound(lambda *parts: torch.cat(parts, axis), args)
+    corner = (slice(None), *(slice(0, 1),) * (constants[0].dim() - 1))
 
     def function(*parts: Tensor) -> Tensor:
-        nothing = parts[first][(slice(None), *(slice(0, 1),) * (constants[0].dim() - 1))] * 0.0 if constants else None
-        rows = [p if args[i] is VARIABLE else p + nothing for i, p in enumerate(parts)]
-        return torch.cat(rows, axis)
+        nothing = parts[first][corner] * 0.0  # a row of its own for every row
+        return torch.cat([p if args[i] is VARIABLE else p + nothing for i, p in enumerate(parts)], axis)
 
     return Bound(function, args)
 

@@ -14,6 +14,7 @@ from torch import nn
 from robustly.adapters.onnx_layers.bound import Args, At, Bound, of_torch, plain
 from robustly.adapters.onnx_layers.choosing import concat, gather, parted, sliced, where
 from robustly.adapters.onnx_layers.convolutions import conv, conv_transpose
+from robustly.adapters.onnx_layers.jumps import Sign
 from robustly.adapters.onnx_layers.normalising import batch_normalization, layer_normalization, softmax
 from robustly.adapters.onnx_layers.padding import padded
 from robustly.adapters.onnx_layers.pointwise import (
@@ -70,7 +71,7 @@ OPERATORS: dict[str, Callable[[At, Args], nn.Module]] = {
     "HardSwish": lambda at, args: Bound(lambda x: x * (x / 6 + 0.5).clamp(0.0, 1.0), args),
     "HardSigmoid": lambda at, args: hard_sigmoid(at.get("alpha", 0.2), at.get("beta", 0.5)),
     "Gelu": gelu,
-    "Sign": plain(torch.sign),
+    "Sign": of_torch(Sign),
     "Sin": plain(torch.sin),
     "Cos": plain(torch.cos),
     "Floor": plain(torch.floor),

@@ -39,7 +39,8 @@ def _range(curve: Curve, boxes: Boxes) -> Box:
 
 
 def _planes(curve: Curve, boxes: Boxes, choice: Tensor | None = None) -> Planes:
-    box, by, short = (v.unsqueeze(1) if isinstance(v, Tensor) else v for v in _moved(boxes[0]))
+    box, by, short = _moved(boxes[0])
+    by, short = by.unsqueeze(1), short.unsqueeze(1)
     near = smooth.rule(curve).planes([box], None)
     unknown = torch.isnan(boxes[0].size).unsqueeze(1)
 
