@@ -88,3 +88,21 @@ def test_a_network_of_them_is_enclosed():
             values = torch.einsum("nrk,nk->nr", rows, net(x).double())
         assert (values >= least).all()
     assert torch.isfinite(least).all()
+
+
+@pytest.mark.parametrize("exponent", [-1, 0.5, 3, 4])
+def test_powers_are_enclosed(exponent):
+    class Power(nn.Module):
+        def forward(self, x):
+            return torch.pow(x, exponent)
+
+    low = torch.tensor([[0.2, 0.9], [1.5, 3.0]]).double()
+    high = low + torch.tensor([[0.5, 0.01], [1.0, 0.2]]).double()
+    rows = torch.cat((torch.eye(2), -torch.eye(2))).double().expand(2, 4, 2)
+    least = lines(Power().eval(), 2)(Questions(low, high, rows, torch.zeros(2, 4).double())).least
+    for share in torch.linspace(0, 1, 21):
+        x = torch.minimum(torch.maximum((low + share * (high - low)).float(), low.float()), high.float())
+        values = torch.einsum("nrk,nk->nr", rows, torch.pow(x, exponent).double())
+        assert (values >= least - 1e-6 * values.abs()).all()
+    ends = torch.pow(torch.stack((low, high)), exponent)
+    assert float((ends.amin(0) - least[:, :2]).max()) < 0.35 * float((ends[1] - ends[0]).abs().max()) + 1e-3
