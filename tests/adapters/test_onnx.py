@@ -259,10 +259,10 @@ def test_an_operator_that_is_not_converted_leaves_scores_and_says_so(tmp_path: P
 
 
 def test_a_conversion_that_disagrees_is_found_at_load_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from robustly.adapters import onnx_layers
+    from robustly.adapters.onnx_layers import table
 
     word, _ = convnet(tmp_path / "net.onnx")
-    monkeypatch.setitem(onnx_layers.OPERATORS, "Relu", lambda at, args: nn.LeakyReLU(0.05))
+    monkeypatch.setitem(table.OPERATORS, "Relu", lambda at, args: nn.LeakyReLU(0.05))
     model = load_model(word)
     assert model.access is Access.SCORES
     assert any("differs from onnxruntime" in note for note in model.notes)

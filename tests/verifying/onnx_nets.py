@@ -6,8 +6,17 @@ from pathlib import Path
 import numpy as np
 
 
-def write(path: Path, nodes: list, weights: dict[str, np.ndarray], shape: list, out: list | None = None) -> Path:
-    """x (shape) through (kind, inputs, output, attributes) nodes to "y"."""
+def write(
+    path: Path,
+    nodes: list,
+    weights: dict[str, np.ndarray],
+    shape: list,
+    out: list | None = None,
+    opset: int = 17,
+    ir: int = 9,
+) -> Path:
+    """x (shape) through (kind, inputs, output, attributes) nodes to "y". Before the third version of the format weights were
+    inputs too."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -15,20 +24,23 @@ def write(path: Path, nodes: list, weights: dict[str, np.ndarray], shape: list, 
         helper.make_node(kind, list(takes), [gives] if isinstance(gives, str) else list(gives), name=f"n{i}", **more)
         for i, (kind, takes, gives, more) in enumerate(nodes)
     ]
+    also = [
+        helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for k, v in weights.items()
+    ]
     graph = helper.make_graph(
         made,
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape), *(also if ir < 4 else [])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, out)],
         [numpy_helper.from_array(v, k) for k, v in weights.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
     if out is None:
         known = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output[0].type.tensor_type.shape
         sizes = [d.dim_value if d.HasField("dim_value") else f"d{i}" for i, d in enumerate(known.dim)]
         kind = TensorProto.FLOAT
         graph.output[0].CopyFrom(helper.make_tensor_value_info("y", kind, sizes or ["a", "b"]))
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
     onnx.save_model(model, str(path))
     return path
 

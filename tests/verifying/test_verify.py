@@ -176,3 +176,46 @@ def test_packed_files_and_files_that_are_none(tmp_path):
     assert load_network(packed).digest == load_network(path).digest
     with pytest.raises(UsageError, match="no model file"):
         verify(tmp_path / "none.onnx", tmp_path / "p.vnnlib")
+
+
+def test_a_network_too_large_for_bounds_is_searched_to_the_end(tmp_path, monkeypatch):
+    from robustly.certify import lines
+
+    net = load_network(perceptron(tmp_path / "net.onnx", [6, 8, 3], 0))
+    monkeypatch.setattr(lines, "MOST", 10.0)
+    answer = verify(net, parse_vnnlib(box_property(-1, 1, 6, 3, "(>= Y_0 1.9)")), 1)
+    assert answer.verdict == "unknown"
+    assert "more than 1e+01" in answer.why
+
+
+def test_all_questions_of_a_box_are_asked_at_its_middle(tmp_path):
+    net = load_network(linear(tmp_path / "net.onnx", [[1.0], [-1.0], [2.0]], [0, 0, 0]))
+    unsafe = "(or (>= Y_0 5) (>= Y_1 5) (and (<= Y_2 1e-3) (>= Y_2 -1e-3)))"
+    hunt_only = Proofs(())
+    answer = verify(net, parse_vnnlib(box_property(-1, 1, 1, 3, unsafe)), 5, hunt_only)
+    assert answer.verdict == "sat"
+    assert answer.counterexample.inputs.tolist() == [0.0]  # the middle, and the third question
+
+
+def test_a_search_takes_as_many_points_as_the_network_is_small(tmp_path):
+    from dataclasses import replace
+
+    from robustly.verifying.asking import questions_of
+    from robustly.verifying.hunt import Hunt
+    from robustly.verifying.search import Inside
+
+    net = load_network(perceptron(tmp_path / "net.onnx", [4, 8, 2], 0))
+    assert net.numbers >= 4 + 8 + 8 + 2
+    assert net.seconds > 0
+    task = parse_vnnlib(box_property(0, 1, 4, 2, "(>= Y_0 9)"))
+    questions, low, high = questions_of(task)
+
+    def room(**facts):
+        large = replace(net, **facts)
+        hunt = Hunt(large, task, questions, Inside(low, high), 100.0, lambda: 0.0, torch.ones(1, dtype=torch.bool))
+        return hunt.room(64)
+
+    assert room(seconds=1e-6) == 64
+    assert room(seconds=1e-6, numbers=2**25) == 4
+    assert room(seconds=1.0) == 2
+    assert room(seconds=1e3) == 1

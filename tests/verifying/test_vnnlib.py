@@ -109,7 +109,7 @@ def test_an_input_without_a_bound_is_refused():
 
 
 def test_too_many_cases_are_refused():
-    many = "(assert (or " + " ".join(f"(<= Y_0 {i})" for i in range(500)) + "))"
+    many = "(assert (or " + " ".join(f"(<= X_0 {i})" for i in range(500)) + "))"
     with pytest.raises(UsageError, match="cases"):
         parse_vnnlib(HEAD + BOX + many * 3)
 

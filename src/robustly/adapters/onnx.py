@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from robustly.adapters.modules import CPU_NUMBERS
 from robustly.adapters.onnx_files import read_onnx
 from robustly.adapters.onnx_graph import converted, refuse_inputs
-from robustly.adapters.onnx_layers import UnsupportedError
+from robustly.adapters.onnx_layers.bound import UnsupportedError
 from robustly.adapters.outputs import Call, scores_of
 from robustly.adapters.sizes import in_parts
 from robustly.core.errors import UsageError

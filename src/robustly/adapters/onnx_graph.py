@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustly.adapters.onnx_layers import OPERATORS, PARTED, VARIABLE, UnsupportedError
+from robustly.adapters.onnx_layers.bound import VARIABLE, UnsupportedError
+from robustly.adapters.onnx_layers.table import OPERATORS, PARTED
 from robustly.adapters.onnx_patterns import put_together
 from robustly.core.errors import UsageError
 
@@ -59,8 +60,10 @@ def converted(proto: Any, start: str, end: str, row: tuple[int, ...] | None = No
         if node.op_type == "Constant":
             constants[node.output[0]] = _constant(node, told)
             continue
-        if node.op_type == "Shape" and node.input[0] in samples and not node.attribute:
-            constants[node.output[0]] = torch.tensor(samples[node.input[0]].shape)
+        if node.op_type == "Shape" and node.input[0] in samples:
+            which = {a.name: _attribute(a) for a in node.attribute}
+            sizes = list(samples[node.input[0]].shape)[which.get("start", 0) : which.get("end")]
+            constants[node.output[0]] = torch.tensor(sizes, dtype=torch.int64)
             continue
         if node.op_type not in (*OPERATORS, *PARTED) or node.domain not in ("", "ai.onnx"):
             raise UnsupportedError(f"unsupported operator {told}")
@@ -68,7 +71,7 @@ def converted(proto: Any, start: str, end: str, row: tuple[int, ...] | None = No
         fixed = VARIABLE not in args
         first = args[0] if fixed and args else None
         at = {a.name: _attribute(a) for a in node.attribute}
-        at |= {"opset": opset, **_known(node.input[0] if node.input else "", shapes, samples)}
+        at |= {"opset": opset, "fixed": fixed, **_known(node.input[0] if node.input else "", shapes, samples)}
         takes = tuple(n for n, a in zip(node.input, args, strict=True) if a is VARIABLE)
         try:
             wanted = [VARIABLE, *args[1:]] if fixed else args
@@ -107,9 +110,9 @@ def _known(name: str, shapes: Mapping[str, tuple[int | None, ...]], samples: Map
     """What is known of an input of a node: its rank, the numbers of one row, and with a sample its whole shape."""
     if name in samples:
         shape = tuple(samples[name].shape)
-        return {"rank": len(shape), "row": math.prod(shape[1:]), "shape": shape}
+        return {"rank": len(shape), "row": math.prod(shape[1:]), "shape": shape, "dtype": samples[name].dtype}
     found = shapes.get(name)
-    return {"rank": None if found is None else len(found), "row": _row(found), "shape": None}
+    return {"rank": None if found is None else len(found), "row": _row(found), "shape": None, "dtype": None}
 
 
 def _dtype(proto: Any, start: str) -> torch.dtype:

@@ -1,4 +1,5 @@
-"""Operators that exporters write out in parts, put together again: GELU, which has an operator of its own only since set 20."""
+"""Operators that exporters write out in parts, put together again: GELU, which has an operator of its own only since set 20, and
+products of turned rows with a matrix on the left."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ class Whole(NamedTuple):
 
 
 def put_together(nodes: Sequence[Any], constants: Mapping[str, Tensor]) -> list[Any]:
-    """The nodes, with x / 2 * (1 + erf(x / sqrt 2)) in any of its orders as one Gelu of x. What it was made of stays, and falls
-    away with what nothing needs."""
+    """The nodes, with x / 2 * (1 + erf(x / sqrt 2)) in any of its orders as one Gelu of x, and (A x^T)^T as x A^T. What it was
+    made of stays, and falls away with what nothing needs."""
     made = {name: node for node in nodes for name in node.output}
     users: dict[str, list[Any]] = {}
     for node in nodes:
@@ -33,7 +34,30 @@ def put_together(nodes: Sequence[Any], constants: Mapping[str, Tensor]) -> list[
         found = _gelu(node, made, users, constants) if node.op_type == "Erf" else None
         if found is not None:
             ends[id(found[1])] = Whole("Gelu", (found[0],), tuple(found[1].output), found[1].name or found[1].output[0])
+        turned = _product(node, made, constants) if node.op_type == "Transpose" else None
+        if turned is not None:
+            ends[id(node)] = turned
     return [ends.get(id(node), node) for node in nodes]
+
+
+def _product(last: Any, made: Mapping[str, Any], constants: Mapping[str, Tensor]) -> Whole | None:
+    """(A x^T)^T as a Gemm, which doesn't take rows apart."""
+    import onnx
+
+    product = made.get(last.input[0])
+    if product is None or product.op_type != "MatMul" or not _swaps(last):
+        return None
+    matrix, first = constants.get(product.input[0]), made.get(product.input[1])
+    if matrix is None or matrix.dim() != 2 or first is None or first.op_type != "Transpose" or not _swaps(first):
+        return None
+    turned = (onnx.helper.make_attribute("transB", 1),)
+    takes = (first.input[0], product.input[0])
+    return Whole("Gemm", takes, tuple(last.output), last.name or last.output[0], turned)
+
+
+def _swaps(node: Any) -> bool:
+    """Does a Transpose swap the two axes of a matrix?"""
+    return any(a.name == "perm" and list(a.ints) == [1, 0] for a in node.attribute)
 
 
 def _gelu(

@@ -8,7 +8,7 @@ from torch import nn
 from robustly.certify.applying import applied, walked
 from robustly.certify.enclosures.value import Interval
 from robustly.certify.interval import RULES
-from robustly.certify.questions import Bounded, Bounder, Questions
+from robustly.certify.questions import Bounded, Bounder, Questions, same_boxes
 from robustly.certify.trace import trace
 from robustly.certify.types import UnsupportedOperator
 
@@ -22,13 +22,15 @@ def boxes(module: nn.Module, inputs: int) -> Bounder:
     operations = trace(module)
 
     def bound(questions: Questions) -> Bounded:
+        group, first, _ = same_boxes(questions)
         out = walked(
             operations,
-            Interval(questions.lower, questions.upper),
+            Interval(questions.lower[first], questions.upper[first]),
             lambda operation, args, kwargs: applied(operation, args, kwargs, Interval, RULES),
         )
         if not isinstance(out, Interval) or len(out.shape) != 2:
             raise UnsupportedOperator("output", "output", "the network does not answer in shape (N, K)")
+        out = out.take(group)
         centre, radius = out.halves()
         rows = questions.rows
         reach = torch.einsum("nrk,nk->nr", rows.abs(), radius)

@@ -15,7 +15,8 @@ from robustly.certify.linear.lowering.lower import lower
 from robustly.certify.linear.program import Program
 from robustly.certify.linear.refine import refine
 from robustly.certify.linear.region import Region
-from robustly.certify.questions import Bounded, Bounder, Questions
+from robustly.certify.questions import Bounded, Bounder, Questions, same_boxes
+from robustly.certify.types import TooMuch
 
 
 def lines(module: nn.Module, inputs: int) -> Bounder:
@@ -23,11 +24,13 @@ def lines(module: nn.Module, inputs: int) -> Bounder:
 
     Raises:
         UnsupportedOperator: no rule for an operation of the module, which maps (N, inputs) to (N, K).
+        TooMuch: when it is asked: the last pass alone would take more than `MOST` operations.
     """
     program = lower(module, (inputs,))
 
     def least(region: Region, specs: Specs) -> Tensor:
-        return bounds(program, region, crown(program, region), specs)[0]
+        limit = _limit("CROWN", program, specs)
+        return bounds(program, region, crown(program, region, limit=limit), specs)[0]
 
     return _shared(least)
 
@@ -41,16 +44,34 @@ def tuned_lines(module: nn.Module, inputs: int, steps: int = 20) -> Bounder:
     program = lower(module, (inputs,))
 
     def least(region: Region, specs: Specs) -> Tensor:
+        _limit("alpha-CROWN", program, specs, 3 * steps)
         return refine(program, region, specs, steps)[1].lower
 
     return _shared(least)
+
+
+MOST = 3e11
+"""Operations of the bounds of one box, a minute or two of one core; hidden ranges for which they don't suffice stay looser."""
+
+
+def _limit(what: str, program: Program, specs: Specs, times: int = 1) -> float:
+    """Operations for the hidden ranges of each row.
+
+    Raises:
+        TooMuch: the last pass alone, on the specs themselves, would take more.
+    """
+    rows, count = specs.weights.shape[:2]
+    last = 2.0 * times * rows * count * program.work[-1]
+    if last > MOST:
+        raise TooMuch(what, last, MOST)
+    return MOST / rows
 
 
 def _shared(least: Callable[[Region, Specs], Tensor]) -> Bounder:
     """Questions of one box side by side, so that its hidden ranges are found once for all of them."""
 
     def bound(questions: Questions) -> Bounded:
-        group, first, place = _groups(questions)
+        group, first, place = same_boxes(questions)
         rows, offsets = questions.rows, questions.offsets
         count = int(place.max()) + 1 if len(place) else 1
         weights = rows[first].repeat(1, count, 1).unflatten(1, (count, rows.shape[1])).clone()
@@ -62,19 +83,6 @@ def _shared(least: Callable[[Region, Specs], Tensor]) -> Bounder:
         return Bounded(found.unflatten(1, (count, rows.shape[1]))[group, place])
 
     return bound
-
-
-def _groups(questions: Questions) -> tuple[Tensor, Tensor, Tensor]:
-    """For neighbours with the same box: the number of their group (Q,), the first of each group (G,), the place in it (Q,)."""
-    count = len(questions)
-    fresh = torch.ones(count, dtype=torch.bool)
-    if count > 1:
-        same = (questions.lower[1:] == questions.lower[:-1]).all(1) & (questions.upper[1:] == questions.upper[:-1]).all(
-            1
-        )
-        fresh[1:] = ~same
-    group, first = fresh.long().cumsum(0) - 1, fresh.nonzero().squeeze(1)
-    return group, first, torch.arange(count) - first[group]
 
 
 def sensitive_lines(module: nn.Module, inputs: int) -> Bounder:

@@ -52,3 +52,18 @@ class Bounded(NamedTuple):
 
 Bounder: TypeAlias = Callable[[Questions], Bounded]
 """A sound bound of each row of each question; rows of the batch don't know of each other."""
+
+
+def same_boxes(questions: Questions) -> tuple[Tensor, Tensor, Tensor]:
+    """For neighbours with the same box: the number of their group (Q,), the first of each group (G,), the place in it (Q,)."""
+    count = len(questions)
+    fresh = torch.ones(count, dtype=torch.bool)
+    if count > 1 and questions.lower.stride(0) == questions.upper.stride(0) == 0:
+        fresh[1:] = False
+    elif count > 1:
+        same = (questions.lower[1:] == questions.lower[:-1]).all(1) & (questions.upper[1:] == questions.upper[:-1]).all(
+            1
+        )
+        fresh[1:] = ~same
+    group, first = fresh.long().cumsum(0) - 1, fresh.nonzero().squeeze(1)
+    return group, first, torch.arange(count) - first[group]

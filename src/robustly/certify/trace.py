@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from robustly.adapters.onnx_layers.jumps import Sign
 from robustly.certify.types import UnsupportedOperator
 
 
@@ -61,6 +62,10 @@ _FUNCTIONS: dict[Any, str] = {
     torch.maximum: "maximum",
     torch.amax: "amax",
     torch.exp: "exp",
+    torch.sin: "sin",
+    torch.cos: "cos",
+    torch.sign: "sign",
+    torch.floor: "floor",
     torch.sqrt: "sqrt",
     torch.square: "square",
     torch.stack: "stack",
@@ -94,7 +99,7 @@ _METHODS = {
     **{m: m for m in ("add", "sub", "mul", "div", "neg", "matmul", "relu", "sigmoid", "tanh", "clamp", "flatten")},
     **{m: m for m in ("reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "mean", "sum", "size", "dim")},
     **{m: m for m in ("contiguous", "expand", "t", "softmax", "abs", "pow", "exp", "sqrt", "square")},
-    **{m: m for m in ("maximum", "amax", "chunk", "split")},
+    **{m: m for m in ("maximum", "amax", "chunk", "split", "sin", "cos", "sign", "floor")},
     "bmm": "matmul",
     "clip": "clamp",
     "mm": "matmul",
@@ -133,6 +138,7 @@ _LAYERS: dict[type[nn.Module], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     nn.BatchNorm1d: ("batch_norm", _batch_norm),
     nn.BatchNorm2d: ("batch_norm", _batch_norm),
     nn.ReLU: ("relu", _fields()),
+    Sign: ("sign", _fields()),
     nn.ReLU6: ("relu6", _fields()),
     nn.Hardtanh: ("hardtanh", _fields("min_val", "max_val")),
     nn.LeakyReLU: ("leaky_relu", _fields("negative_slope")),

@@ -65,6 +65,13 @@ class UnsupportedOperator(RobustlyError):  # noqa: N818 - the errors of this hou
         self.operator, self.node, self.reason = operator, node, reason
 
 
+class TooMuch(RobustlyError):  # noqa: N818
+    """A bound would take more operations than are worth a try."""
+
+    def __init__(self, what: str, operations: float, most: float) -> None:
+        super().__init__(f"{what} of this network would take about {operations:.0e} operations, more than {most:.0e}")
+
+
 def abstain(goal: Goal, reason: str) -> Bound:
     """Nothing is known of any row, for one reason and at no cost."""
     nothing = torch.full((len(goal),), -torch.inf, dtype=torch.float64, device=goal.y.device)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from robustly.cli import options, values
 from robustly.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from robustly.verifying.answers import Answer
 
 CODES = {"unsat": 0, "sat": 1, "error": 3, "unknown": 4}
 
@@ -58,9 +61,8 @@ def verify(
         raise UsageError("a property is wanted: robustly verify NET.onnx PROPERTY.vnnlib")
     target = values.writable(out, "--out")
     from robustly.core.points import write_atomically
-    from robustly.verifying.verify import verify as verified
 
-    answer = verified(Path(network), Path(property_), seconds or 60.0)
+    answer = _verdict(Path(network), Path(property_), seconds or 60.0)
     if target is not None:
         write_atomically(target, answer.text().encode())
     for note in answer.notes:
@@ -86,10 +88,18 @@ def _many(path: Path, seconds: float | None, out: Path | None, quiet: bool, here
             words = f"{outcome.onnx} {outcome.vnnlib}: {outcome.verdict}, {outcome.seconds:.1f} s"
             here.say(f"{number + 1}/{len(instances)} {words}{' (kept)' if kept else ''}{_reason(outcome)}")
 
-    done = verify_all(instances, target, told)
+    done = verify_all(instances, target, told, _verdict)
     count = {v: sum(o.verdict == v for o in done) for v in ("sat", "unsat", "unknown", "error")}
     here.say(", ".join(f"{n} {v}" for v, n in count.items() if n) + f"; results in {target}", style="bold")
     return CODES[exit_of(o.verdict for o in done)]
+
+
+def _verdict(network: Path, wanted: Path, seconds: float) -> Answer:
+    """In a process of its own, which is stopped where it does not stop in time."""
+    from robustly.verifying.apart import apart
+    from robustly.verifying.verify import verify as verified
+
+    return apart(lambda: verified(network, wanted, seconds), seconds)
 
 
 def _reason(outcome: object) -> str:

@@ -33,6 +33,8 @@ def questions_of(wanted: Property) -> tuple[Questions, Tensor, Tensor]:
         rows[q], offsets[q] = _matrix(polyhedron, count, wanted.outputs)
 
     def stacked(ends: dict[int, tuple[np.ndarray, np.ndarray]], side: int) -> Tensor:
+        if len(ends) == 1 and pairs:  # all of one box: no copies of it
+            return torch.from_numpy(ends[id(pairs[0][0])][side]).expand(len(pairs), -1)
         found = [ends[id(region)][side] for region, _ in pairs]
         return torch.from_numpy(np.stack(found)) if found else torch.zeros(0, wanted.inputs)
 

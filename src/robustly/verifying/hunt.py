@@ -16,6 +16,8 @@ from robustly.verifying.properties import Property
 from robustly.verifying.replay import Counterexample, replayed
 from robustly.verifying.search import Inside, descend, diversified, excess, starts
 
+ROOM = 2**27
+"""Numbers that the layers of a network may make in one step of a search, all points together."""
 TRIES = 4
 """Points that are replayed after one step of a search; the others are likely the same point again."""
 
@@ -24,7 +26,7 @@ TRIES = 4
 class Hunt:
     """The state of one search. open: bool (Q,), questions without a proof. end: on `clock`, in seconds.
 
-    close: a point whose excess in torch is below this is replayed, for torch and onnxruntime differ in the last bits.
+    whole: what a counterexample is held to, where that is more than `wanted`. close: a point whose excess in torch is below this is replayed, for torch and onnxruntime differ in the last bits.
     """
 
     network: Network
@@ -34,10 +36,22 @@ class Hunt:
     end: float
     clock: Callable[[], float]
     open: Tensor
+    whole: Property | None = None
     found: Counterexample | None = None
     rounds: int = 0
     near: Tensor = field(default_factory=lambda: torch.empty(0))
     why_not: str = ""
+
+    def __post_init__(self) -> None:
+        """Which questions are about a box with a float32 in it: one look a box."""
+        counts = self._counts()
+        firsts = counts.cumsum(0) - counts
+        inside = [bool((self.inside.lower[i] <= self.inside.upper[i]).all()) for i in firsts.tolist()]
+        self._inhabited = torch.tensor(inside, dtype=torch.bool).repeat_interleave(counts)
+
+    def _counts(self) -> Tensor:
+        """How many questions there are about each box; they come box by box."""
+        return torch.tensor([len(region.unsafe) for region in self.wanted.regions if region.unsafe])
 
     def over(self) -> bool:
         """Is the time up?"""
@@ -46,14 +60,14 @@ class Hunt:
     @property
     def reachable(self) -> Tensor:
         """Bool (Q,): open, and there is a float32 in the box to try."""
-        return self.open & (self.inside.lower <= self.inside.upper).all(1)
+        return self.open & self._inhabited
 
     def tried(self, x: Tensor, owner: Tensor, far: Tensor) -> bool:
         """Replay the points (M, n) float32 of least excess (M,) where that is at most 0 or nearly so; was one to the letter?"""
         limit = 1e-6 * (1 + self.questions.offsets[owner].abs().amax(1))
         worth = (far <= limit).nonzero().squeeze(1)
         for i in worth[far[worth].argsort(stable=True)][:TRIES].tolist():
-            found = replayed(self.network, self.wanted, x[i].numpy())
+            found = replayed(self.network, self.whole or self.wanted, x[i].numpy())
             if found is not None:
                 self.accept(found)
                 return True
@@ -77,10 +91,30 @@ class Hunt:
         self.found = found
 
     def first(self) -> bool:
-        """The middle of every box, before anything else."""
-        owner = self.reachable.nonzero().squeeze(1)
-        middle = (self.inside.lower[owner].double() + self.inside.upper[owner].double()) / 2
-        return self.look(middle, owner)
+        """The middle of every box, before anything else; of one box once, however many questions there are about it."""
+        counts, module = self._counts(), self.network.module
+        ends = counts.cumsum(0)
+        if module is None:
+            return False
+        for some in torch.arange(len(counts)).split(self.room(1024)):
+            firsts = (ends - counts)[some]
+            x = self.inside.point(self.inside.lower[firsts] / 2 + self.inside.upper[firsts] / 2, firsts)
+            with torch.no_grad():
+                y = module(x).double()
+            owner = torch.arange(int(firsts[0]), int(ends[some[-1]]))
+            box = torch.repeat_interleave(torch.arange(len(some)), counts[some])
+            rows, offsets = self.questions.rows[owner], self.questions.offsets[owner]
+            far = (torch.einsum("qrk,qk->qr", rows, y[box]) + offsets).amax(1)
+            worth = far.argsort(stable=True)[: 4 * TRIES]
+            if self.tried(x[box[worth]], owner[worth], far[worth]) or self.over():
+                break
+        return self.found is not None
+
+    def room(self, count: int) -> int:
+        """At most `count` points at once, and no more than fit into memory and into a small share of the time."""
+        seconds = (self.end - self.clock()) / 50
+        most = min(ROOM // self.network.numbers, seconds / max(self.network.seconds, 1e-9))
+        return int(max(1, min(count, most)))
 
     def look(self, points: Tensor, owner: Tensor) -> bool:
         """Points (M, n) float64 inside boxes, asked and held to the letter where they come near."""
@@ -95,6 +129,7 @@ class Hunt:
         if self.network.module is None or not len(owner):
             return False
         self.rounds += 1
+        count = self.room(count)
         each = max(1, count // len(owner))
         if len(owner) > count:  # more questions than starts: those that came nearest, others in turn
             owner = owner.roll(-((self.rounds - 1) * count) % len(owner))[:count]
@@ -112,6 +147,7 @@ class Hunt:
         """Short walks from given points (M, n)."""
         if self.network.module is None or not len(owner):
             return False
+        points, owner = points[: self.room(len(points))], owner[: self.room(len(points))]
         begin = self.inside.point(points, owner)
         descend(
             self.network.module,

@@ -8,11 +8,11 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeAlias
 
 from robustly.core.errors import Contradiction, RobustlyError, UsageError
 from robustly.core.points import write_atomically
 from robustly.verifying.answers import Answer
-from robustly.verifying.network import Network, load_network
 from robustly.verifying.verify import verify
 
 _NUMBER_LIKE = ("=", "+", "-", "@", "\t", "\r")
@@ -77,15 +77,20 @@ def read_instances(path: Path, timeout: float | None = None) -> tuple[Instance, 
     return tuple(found)
 
 
+Ask: TypeAlias = Callable[[Path, Path, float], Answer]
+"""A verdict on a network, a property, within so many seconds."""
+
+
 def verify_all(
     instances: tuple[Instance, ...],
     out: Path,
     told: Callable[[int, Outcome, bool], None] = lambda number, outcome, kept: None,
+    ask: Ask = verify,
 ) -> tuple[Outcome, ...]:
     """The verdicts on all of them, written to `out` (a .csv) after each; counterexamples go into a folder beside it.
 
     Lines that `out` has already, with the same files and the same seconds, are kept and not done again, but for those that
-    raised. told: called with the number of each, its outcome and whether that was kept.
+    raised. told: called with the number of each, its outcome and whether that was kept. ask: gives the verdicts.
 
     Raises:
         RunError: `out` cannot be written.
@@ -93,11 +98,10 @@ def verify_all(
     """
     before = {(o.onnx, o.vnnlib, o.timeout): o for o in read_outcomes(out) if o.verdict != "error"}
     done: list[Outcome] = []
-    loaded: dict[Path, Network] = {}
     for number, one in enumerate(instances):
         kept = before.get((_inert(one.onnx), _inert(one.vnnlib), one.timeout))
         if kept is None:
-            answer = _answer(one, loaded)
+            answer = _answer(one, ask)
             place = f"{out.stem}-counterexamples/{_named(one)}.txt" if answer.counterexample is not None else ""
             if place:
                 write_atomically(out.parent / place, answer.text().encode())
@@ -131,13 +135,10 @@ def read_outcomes(path: Path) -> tuple[Outcome, ...]:
         )
 
 
-def _answer(one: Instance, loaded: dict[Path, Network]) -> Answer | _Raised:
+def _answer(one: Instance, ask: Ask) -> Answer | _Raised:
     network, wanted = one.files
     try:
-        if network not in loaded:
-            loaded.clear()  # one at a time: a list goes through its networks in order
-            loaded[network] = load_network(network)
-        return verify(loaded[network], wanted, one.timeout)
+        return ask(network, wanted, one.timeout)
     except Contradiction:
         raise
     except (RobustlyError, OSError, RuntimeError, MemoryError) as error:

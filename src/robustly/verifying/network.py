@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ class Network:
         both.
     module: the same function on flat inputs in torch, for the search and for bounds, in evaluation mode; None where the
         graph could not be converted, and `why` says so.
-    inputs, outputs: n and K. digest: sha256 of the file.
+    inputs, outputs: n and K. digest: sha256 of the file. seconds, numbers: what one row in torch takes, about: time there and back,
+        and numbers that its layers make.
     """
 
     name: str
@@ -40,19 +42,21 @@ class Network:
     ask_fused: Callable[[np.ndarray], np.ndarray]
     module: nn.Module | None
     why: str = ""
+    seconds: float = 0.0
+    numbers: int = 1
 
 
 class Flat(nn.Module):
     """A network between a flat input (N, n) and a flat output (N, K)."""
 
-    def __init__(self, net: nn.Module, row: tuple[int, ...], flatten: bool) -> None:
+    def __init__(self, net: nn.Module, row: tuple[int, ...], outputs: int, flatten: bool) -> None:
         super().__init__()
-        self.net, self.row, self.flatten = net, row, flatten
+        self.net, self.row, self.outputs, self.flatten = net, row, outputs, flatten
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs of every row."""
         y = self.net(x if len(self.row) == 1 else x.reshape(-1, *self.row))
-        return y.flatten(1) if self.flatten else y
+        return y.reshape(-1, self.outputs) if self.flatten else y
 
 
 def load_network(path: Path) -> Network:
@@ -80,12 +84,29 @@ def load_network(path: Path) -> Network:
     row = shape[1:] if shape[0] == 1 and len(shape) > 1 else shape
     ask = _asker(session, entry.name, end.name, shape, _NUMBERS[entry.type])
     fused = _asker(_session(proto, path, onnxruntime, fused=True), entry.name, end.name, shape, _NUMBERS[entry.type])
+    begin = time.perf_counter()
     try:
         found = ask(np.zeros((1, math.prod(shape)), np.float32))
     except Exception as error:
         raise UsageError(f"onnxruntime cannot run {path}: {str(error).strip()[:300]}") from error
+    seconds = time.perf_counter() - begin
     module, why = _twin(proto, entry.name, end.name, row, ask)
-    return Network(path.name, digest, math.prod(shape), found.shape[1], ask, fused, module, why)
+    numbers = 1 if module is None else _numbers(module, math.prod(shape))
+    return Network(path.name, digest, math.prod(shape), found.shape[1], ask, fused, module, why, 3 * seconds, numbers)
+
+
+def _numbers(module: nn.Module, inputs: int) -> int:
+    """How many numbers the layers make of one row."""
+    made = [inputs]
+    leaves = [m for m in module.modules() if not list(m.children())]
+    hooks = [m.register_forward_hook(lambda m, args, out: made.append(out.numel())) for m in leaves]
+    try:
+        with torch.no_grad():
+            module(torch.zeros(1, inputs))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(made)
 
 
 def _session(proto: Any, path: Path, onnxruntime: Any, fused: bool) -> Any:
@@ -128,7 +149,7 @@ def _twin(
 ) -> tuple[nn.Module | None, str]:
     """The graph in torch if it agrees with onnxruntime on rows that are batched in torch and alone there; and why not."""
     from robustly.adapters.onnx_graph import converted
-    from robustly.adapters.onnx_layers import UnsupportedError
+    from robustly.adapters.onnx_layers.bound import UnsupportedError
 
     try:
         net = converted(proto, start, end, row).float()
@@ -142,7 +163,7 @@ def _twin(
     try:
         with torch.no_grad():
             shape = net(torch.from_numpy(rows.reshape(3, *row))).shape
-            module = Flat(net, row, len(shape) != 2).eval()
+            module = Flat(net, row, wanted.shape[1], len(shape) != 2).eval()
             got = module(torch.from_numpy(rows)).double()
     except Exception as error:
         return None, f"the graph does not run in torch on several rows ({type(error).__name__}: {str(error)[:100]})"

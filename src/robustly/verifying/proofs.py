@@ -98,8 +98,15 @@ def batch_of(module: nn.Module) -> int:
     return max(16, min(512, 2**17 // widest))
 
 
-def in_parts(bound: Bounder, questions: Questions, size: int) -> tuple[Tensor, Tensor]:
-    """The best row of each question (Q,), and all rows (Q, R), some questions at a time."""
-    parts = [bound(questions.take(i)).least for i in torch.arange(len(questions)).split(size)]
+ROOM = 2**24
+"""Numbers of boxes, at the input or all the way, that are bounded at once."""
+
+
+def in_parts(bound: Bounder, questions: Questions, index: Tensor, numbers: int) -> tuple[Tensor, Tensor]:
+    """The best row of the questions `index` (Q,), and all their rows (Q, R), some at a time, for a network that makes so many
+    numbers of one row."""
+    alike = questions.lower.stride(0) == 0  # one box is bounded once, whatever is asked of it
+    size = max(1, ROOM // (questions.lower.shape[1] if alike else numbers))
+    parts = [bound(questions.take(i)).least for i in index.split(size)]
     least = torch.cat(parts) if parts else questions.offsets[:, :0]
     return least.amax(1), least

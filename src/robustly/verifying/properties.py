@@ -38,12 +38,14 @@ Polyhedron: TypeAlias = tuple[Row, ...]
 class Region:
     """A box of inputs, and the polyhedra of outputs that are unsafe in it: meeting any one of them violates.
 
-    lower, upper: one number an input, both ends inside.
+    lower, upper: one number an input, both ends inside. also: further such lists, for properties with more combinations than
+    can be listed; then violating is to meet one of `unsafe` and one of each of these at once.
     """
 
     lower: tuple[Fraction, ...]
     upper: tuple[Fraction, ...]
     unsafe: tuple[Polyhedron, ...]
+    also: tuple[tuple[Polyhedron, ...], ...] = ()
 
     @property
     def empty(self) -> int | None:
@@ -58,9 +60,9 @@ class Region:
         return all(a <= Fraction(v) <= b for a, v, b in zip(self.lower, values, self.upper, strict=True))
 
     def violated(self, outputs: Iterable[float]) -> bool:
-        """Whether outputs lie in an unsafe polyhedron, without any rounding."""
+        """Whether outputs lie in an unsafe polyhedron, and in one of each further list, without any rounding."""
         y = [float(v) for v in outputs]
-        return any(all(row.holds(y) for row in polyhedron) for polyhedron in self.unsafe)
+        return all(any(all(row.holds(y) for row in one) for one in some) for some in (self.unsafe, *self.also))
 
 
 @dataclass(frozen=True)

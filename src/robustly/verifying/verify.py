@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from robustly.certify.splitting import Look
-from robustly.certify.types import UnsupportedOperator
+from robustly.certify.types import TooMuch, UnsupportedOperator
 from robustly.core.errors import Contradiction, UsageError
 from robustly.verifying.answers import Answer
+from robustly.verifying.apart import lacks_memory
 from robustly.verifying.asking import questions_of, without_floats
+from robustly.verifying.clauses import combinations, faces, several
 from robustly.verifying.hunt import Hunt
 from robustly.verifying.network import Network, load_network
 from robustly.verifying.proofs import Proofs, in_parts, standard
@@ -54,7 +56,11 @@ def verify(
     net = network if isinstance(network, Network) else load_network(Path(network))
     task = wanted if isinstance(wanted, Property) else read_vnnlib(Path(wanted))
     refuse_others(net, task)
-    answer = _answered(net, task, begin + timeout * (1 - RESERVE), proofs or standard(), clock)
+    end, ways = begin + timeout * (1 - RESERVE), proofs or standard()
+    if several(task):
+        answer = _face_by_face(net, task, end, ways, clock)
+    else:
+        answer = _answered(net, task, end, ways, clock)
     return Answer(
         answer.verdict, answer.counterexample, answer.why, clock() - begin, task.notes + answer.notes, answer.proven_by
     )
@@ -74,11 +80,38 @@ def refuse_others(net: Network, task: Property) -> None:
         )
 
 
-def _answered(net: Network, task: Property, end: float, proofs: Proofs, clock: Callable[[], float]) -> Answer:
+def _face_by_face(net: Network, task: Property, end: float, proofs: Proofs, clock: Callable[[], float]) -> Answer:
+    """A search for points that meet all disjunctions, then a proof that some one of them is never met, each in its turn."""
+    now = clock()
+    answer = _answered(net, combinations(task, net), now + 0.1 * (end - now), Proofs(()), clock, task)
+    whys = []
+    for left, face in reversed(list(enumerate(reversed(faces(task)), 1))):
+        if answer.verdict != "unknown":
+            break
+        now = clock()
+        answer = _answered(net, face, now + (end - now) / left, proofs, clock, task)
+        whys.append(answer.why)
+    if answer.verdict == "unknown":
+        return Answer(
+            "unknown", why=f"none of {len(whys)} disjunctions was proven; of the last: {whys[-1]}", notes=answer.notes
+        )
+    return answer
+
+
+def _answered(
+    net: Network,
+    task: Property,
+    end: float,
+    proofs: Proofs,
+    clock: Callable[[], float],
+    whole: Property | None = None,
+) -> Answer:
     if not task.regions or not any(region.unsafe for region in task.regions):
         return Answer("unsat", why="vacuously: " + (task.notes[0] if task.notes else "no output is unsafe"))
     questions, low, high = questions_of(task)
-    hunt = Hunt(net, task, questions, Inside(low, high), end, clock, torch.ones(len(questions), dtype=torch.bool))
+    hunt = Hunt(
+        net, task, questions, Inside(low, high), end, clock, torch.ones(len(questions), dtype=torch.bool), whole
+    )
     missing = [(i, region) for region in task.regions if (i := without_floats(region)) is not None]
     notes: tuple[str, ...] = ()
     if missing:
@@ -92,9 +125,11 @@ def _answered(net: Network, task: Property, end: float, proofs: Proofs, clock: C
         return Answer("unknown", why=f"no bounds: {net.why}; random search found nothing", notes=notes)
     if hunt.first() or hunt.descend(64, 15):
         return Answer("sat", hunt.found, notes=notes)
-    used, why = _bounded(hunt, proofs)
+    used, why, small = _bounded(hunt, proofs)
     if not bool(hunt.open.any()):
         return Answer("unsat", notes=notes, proven_by=used)
+    if not small:  # searches would split what cannot be bounded once
+        return _hunted(hunt, why, notes)
     quick = clock() + 0.1 * (end - clock())
     while clock() < quick and hunt.rounds < 8:
         if hunt.descend(128, 60):
@@ -102,26 +137,38 @@ def _answered(net: Network, task: Property, end: float, proofs: Proofs, clock: C
     return _searched(hunt, proofs, used, why, notes)
 
 
-def _bounded(hunt: Hunt, proofs: Proofs) -> tuple[tuple[str, ...], str]:
-    """Close what one bound at the root proves; which bounds were tried, and why the best is not enough."""
-    used, why = (), ""
+def _bounded(hunt: Hunt, proofs: Proofs) -> tuple[tuple[str, ...], str, bool]:
+    """Close what one bound at the root proves; which bounds were tried, why the best is not enough, and whether the network is
+    small enough for them."""
+    used, why, small, spent = (), "", True, 0.0
     module = hunt.network.module
     assert module is not None
     for name, make in proofs.bounds:
         if hunt.over() or not bool(hunt.open.any()):
             break
-        index = hunt.open.nonzero().squeeze(1)
+        if not small or (len(used) > 1 and 20 * spent > hunt.end - hunt.clock()):
+            break  # each costs tens of times what the one before it did
+        index, begin = hunt.open.nonzero().squeeze(1), hunt.clock()
         try:
-            best, least = in_parts(make(module, hunt.network.inputs), hunt.questions.take(index), 64)
+            best, least = in_parts(make(module, hunt.network.inputs), hunt.questions, index, hunt.network.numbers)
         except UnsupportedOperator as error:
             why = str(error)
             continue
+        except TooMuch as error:
+            why, small = str(error), False
+            continue
+        except (MemoryError, RuntimeError) as error:
+            if not lacks_memory(error):
+                raise
+            why, small = f"not enough memory for {name} bounds", False
+            continue
+        spent = hunt.clock() - begin
         _held_against_the_network(hunt, index, least, name)
         hunt.open[index] = ~(best > 0)
         used += (name,)
         if bool(hunt.open.any()):
             why = f"{name} bound {float(best.min()):.4g} is not above 0"
-    return used, why
+    return used, why, small
 
 
 def _held_against_the_network(hunt: Hunt, index: torch.Tensor, least: torch.Tensor, name: str) -> None:

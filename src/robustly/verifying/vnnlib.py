@@ -21,6 +21,8 @@ from robustly.verifying.properties import Polyhedron, Property, Region, Row
 
 MOST = 200_000
 """Cases that a property may have when its `or`s are multiplied out."""
+FEW = 256
+"""Cases up to which an `or` over outputs is multiplied out; beyond, it is kept beside the others."""
 LARGEST = 400
 """Most that the decimal exponent of a number may be: no float64 is beyond."""
 
@@ -37,11 +39,12 @@ class Linear(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A conjunction: bounds of some inputs with where they are written, and rows of outputs."""
+    """A conjunction: bounds of some inputs with where they are written, rows of outputs, and lists of which one each must hold."""
 
     lower: dict[int, tuple[Fraction, int]]
     upper: dict[int, tuple[Fraction, int]]
     rows: Polyhedron
+    also: tuple[tuple[Polyhedron, ...], ...] = ()
 
 
 def read_vnnlib(path: Path) -> Property:
@@ -216,6 +219,14 @@ class _Reader:
 
     def joined(self, left: list[Case], right: list[Case], at: int) -> list[Case]:
         """Both conditions at once."""
+        if len(left) > 1 or len(right) > 1:
+            for kept, beside in ((left, right), (right, left)):
+                many = min(len(left), len(right)) > 1 and len(left) * len(right) > FEW
+                if not many and not (len(beside) > 1 and any(case.also for case in kept)):
+                    continue
+                if not any(case.lower or case.upper or case.also for case in beside):
+                    clause = tuple(dict.fromkeys(case.rows for case in beside))
+                    return [case._replace(also=(*case.also, clause)) for case in _as_one(kept)]
         if len(left) * len(right) > MOST:
             raise self.text.wrong(at, f"more than {MOST} cases when the or's are multiplied out. Split the property.")
         if len(left) == len(right) == 1 and not (right[0].lower and right[0].upper):  # the long list of plain bounds
@@ -223,7 +234,7 @@ class _Reader:
             for room, more, keep in ((case.lower, new.lower, max), (case.upper, new.upper, min)):
                 for k, value in more.items():
                     room[k] = keep(room[k], value) if k in room else value
-            return [Case(case.lower, case.upper, case.rows + new.rows)]
+            return [Case(case.lower, case.upper, case.rows + new.rows, case.also + new.also)]
         return [_both(a, b) for a in left for b in right]
 
     def property(self, cases: list[Case], inputs: int, outputs: int) -> Property:
@@ -233,11 +244,13 @@ class _Reader:
         notes, regions = [], []
         for same in grouped.values():
             lower, upper = (tuple(self.ends(r, inputs, w)) for r, w in ((same[0].lower, ">="), (same[0].upper, "<=")))
-            region = Region(lower, upper, tuple(dict.fromkeys(case.rows for case in same)))
-            if (k := region.empty) is not None:
+            plain = tuple(dict.fromkeys(case.rows for case in same if not case.also))
+            found = [Region(lower, upper, plain)] if plain else []
+            found += [Region(lower, upper, *_clauses(case)) for case in same if case.also]
+            if (k := found[0].empty) is not None:
                 notes.append(self.emptiness(cases, k))
             else:
-                regions.append(region)
+                regions += found
         if not cases:
             notes.append("the assertions contradict each other whatever the network answers")
         return Property(inputs, outputs, tuple(regions), tuple(dict.fromkeys(notes)))
@@ -265,9 +278,24 @@ class _Reader:
         raise AssertionError("a box is empty only if one of its cases is")
 
 
+def _clauses(case: Case) -> tuple[tuple[Polyhedron, ...], tuple[tuple[Polyhedron, ...], ...]]:
+    """The lists of a case, the first apart, each with the rows that must hold whatever is chosen."""
+    first, *rest = (tuple(case.rows + rows for rows in clause) for clause in case.also)
+    return first, tuple(rest)
+
+
+def _as_one(cases: list[Case]) -> list[Case]:
+    """Cases that differ in their rows alone as one with a list, where that says the same."""
+    same = all(c.lower == cases[0].lower and c.upper == cases[0].upper for c in cases)
+    if len(cases) == 1 or not same or any(case.also for case in cases):
+        return cases
+    clause = tuple(dict.fromkeys(case.rows for case in cases))
+    return [Case(cases[0].lower, cases[0].upper, (), (clause,))]
+
+
 def _both(a: Case, b: Case) -> Case:
     """Both at once; bounds that one of them leaves alone stay the very same object."""
-    return Case(_tighter(a.lower, b.lower, max), _tighter(a.upper, b.upper, min), a.rows + b.rows)
+    return Case(_tighter(a.lower, b.lower, max), _tighter(a.upper, b.upper, min), a.rows + b.rows, a.also + b.also)
 
 
 def _tighter(

@@ -12,8 +12,10 @@ from robustly.certify.enclosures.value import TINY, UNIT
 from robustly.certify.linear import curves, maps, smooth
 from robustly.certify.linear.lowering.arithmetic import beside
 from robustly.certify.linear.lowering.building import Value, units
+from robustly.certify.linear.periodic import COSINE, SINE
 from robustly.certify.linear.relu import RELU
 from robustly.certify.linear.rules import FINE
+from robustly.certify.linear.steps import FLOOR, SIGN
 
 
 def relu(x: Value) -> Value:
@@ -118,6 +120,26 @@ def exp(x: Value) -> Value:
 def sqrt(x: Value) -> Value:
     """The square root of what stays above zero."""
     return x.building.nonlinear(_ROOT, x, rounding=lambda sizes: 4 * UNIT * sizes[0].sqrt() + TINY)
+
+
+def sin(x: Value) -> Value:
+    """The sine, with sixteen units of its largest value for its float32 versions."""
+    return x.building.nonlinear(SINE, x, rounding=lambda sizes: torch.full_like(sizes[0], 16 * UNIT))
+
+
+def cos(x: Value) -> Value:
+    """The cosine."""
+    return x.building.nonlinear(COSINE, x, rounding=lambda sizes: torch.full_like(sizes[0], 16 * UNIT))
+
+
+def sign(x: Value) -> Value:
+    """-1, 0 or 1; exact."""
+    return x.building.nonlinear(SIGN, x)
+
+
+def floor(x: Value) -> Value:
+    """The next whole number below; exact."""
+    return x.building.nonlinear(FLOOR, x)
 
 
 _SIGMOID, _TANH, _GELU, _QUICK_GELU, _SILU, _SOFTPLUS, _ELU, _EXP, _ROOT = (

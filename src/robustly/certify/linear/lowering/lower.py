@@ -26,6 +26,7 @@ RULES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), layers.conv),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), layers.conv_transpose),
     **rules(activations, "relu leaky_relu prelu relu6 hardtanh clamp sigmoid tanh gelu silu softplus elu exp sqrt"),
+    **rules(activations, "sin cos sign floor"),
     "abs": activations.absolute,
     **dict.fromkeys(("max_pool1d", "max_pool2d"), pooling.max_pool),
     "avg_pool1d": pooling.avg_pool(1),

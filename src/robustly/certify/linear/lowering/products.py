@@ -13,6 +13,7 @@ from robustly.certify.enclosures.shape import ACROSS
 from robustly.certify.enclosures.value import SAFETY, TINY, UNIT, gamma
 from robustly.certify.linear import curves, maps, smooth
 from robustly.certify.linear.lowering import arithmetic
+from robustly.certify.linear.lowering.activations import sqrt
 from robustly.certify.linear.lowering.arithmetic import alike, beside, expanded, scaled
 from robustly.certify.linear.lowering.building import Value
 from robustly.certify.linear.lowering.layers import linear
@@ -38,11 +39,19 @@ def square(x: Value) -> Value:
 
 
 def power(x: Value, exponent: Any) -> Value:
-    """x to the power of 1 or 2."""
+    """x to the power of 1, 2, 3, 4, 1/2 or -1."""
     if exponent == 2:
         return square(x)
     if exponent == 1:
         return x
+    if exponent == 3:
+        return mul(square(x), x)
+    if exponent == 4:
+        return square(square(x))
+    if exponent == 0.5:
+        return sqrt(x)
+    if exponent == -1:
+        return div(1.0, x)
     raise Refused(f"the exponent {exponent}")
 
 

@@ -1,0 +1,1 @@
+"""ONNX operators as torch layers, a file a kind of operator."""
