@@ -147,7 +147,8 @@ class Hunt:
         """Short walks from given points (M, n)."""
         if self.network.module is None or not len(owner):
             return False
-        points, owner = points[: self.room(len(points))], owner[: self.room(len(points))]
+        most = self.room(len(points))
+        points, owner = points[:most], owner[:most]
         begin = self.inside.point(points, owner)
         descend(
             self.network.module,

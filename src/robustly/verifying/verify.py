@@ -57,10 +57,8 @@ def verify(
     task = wanted if isinstance(wanted, Property) else read_vnnlib(Path(wanted))
     refuse_others(net, task)
     end, ways = begin + timeout * (1 - RESERVE), proofs or standard()
-    if several(task):
-        answer = _face_by_face(net, task, end, ways, clock)
-    else:
-        answer = _answered(net, task, end, ways, clock)
+    decide = _face_by_face if several(task) else _answered
+    answer = decide(net, task, end, ways, clock)
     return Answer(
         answer.verdict, answer.counterexample, answer.why, clock() - begin, task.notes + answer.notes, answer.proven_by
     )

@@ -24,9 +24,9 @@ MOST = 256
 def concat(at: At, args: Args) -> nn.Module:
     """Side by side along an axis; what is constant stands beside every row."""
     axis = at["axis"]
-    first = next((i for i, part in enumerate(args) if part is VARIABLE), None)
+    first = next((i for i, part in enumerate(args) if part is VARIABLE), -1)
     constants = [part for part in args if isinstance(part, Tensor)]
-    alone = at["fixed"] or first is None or axis == 0 or not constants
+    alone = at["fixed"] or first < 0 or axis == 0 or not constants
     if alone or any(c.dim() < 2 or c.shape[0] != 1 for c in constants):
         return Bound(lambda *parts: torch.cat(parts, axis), args)
     corner = (slice(None), *(slice(0, 1),) * (constants[0].dim() - 1))
