@@ -106,8 +106,11 @@ def _lines(curve: Curve, boxes: Boxes) -> Planes:
 
 
 def between(lines: Planes, boxes: Boxes, choice: Tensor) -> Planes:
-    """The planes at a choice (B, S, *shape), between those of a table; moved apart by the rounding of their mean."""
-    place = choice * (LINES - 1)
+    """The planes at a choice (B, S, *shape), between those of a table; moved apart by the rounding of their mean.
+
+    A choice that is NaN, as the search for it leaves where nothing is known, is that of the middle.
+    """
+    place = torch.nan_to_num(choice, nan=0.5).clamp(0, 1) * (LINES - 1)
     first = place.detach().floor().clamp(0, LINES - 2).long()
     share = place - first
     (x,) = boxes
