@@ -78,7 +78,14 @@ def run(limit: int, subjects: Sequence[str] = (), plan: str = "fast", seconds: b
     bars += tuple(Bar(f"{word}: seconds of AutoAttack over ours", WANTED["seconds"], r, False) for word, r in times)
     notes = tuple(f"{s.word}: no records of AutoAttack; make them with python -m bench.reference {s.word}"
                   for s in chosen if not sizes(s, limit))  # fmt: skip
-    return Outcome("autoattack", f"plan {plan} against AutoAttack standard, of seeds 0, 1, 2 those that were run", COLUMNS, rows, bars, notes)
+    return Outcome(
+        "autoattack",
+        f"plan {plan} against AutoAttack standard, of seeds 0, 1, 2 those that were run",
+        COLUMNS,
+        rows,
+        bars,
+        notes,
+    )
 
 
 def sizes(one: Subject, limit: int) -> list[int]:

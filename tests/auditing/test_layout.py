@@ -41,7 +41,7 @@ Y = first()(X).argmax(1)
 HWC = X.permute(0, 2, 3, 1)
 
 
-def run(model, x, threat=Linf(0.1), **more):
+def run(model, x, threat="linf:0.1", **more):
     return attack(pgd(10), model, x, Y, threat, range=(0, 1), **more)
 
 
@@ -66,7 +66,9 @@ def test_turning_that_nobody_asked_for_is_told():
     assert len(found.warnings) == 1
 
 
-@pytest.mark.parametrize("made", [last, lambda: last().forward, lambda: Model(last())], ids=["module", "callable", "Model"])
+@pytest.mark.parametrize(
+    "made", [last, lambda: last().forward, lambda: Model(last())], ids=["module", "callable", "Model"]
+)
 def test_a_model_that_wants_its_channels_last_is_attacked(made):
     plain = run(first(), X)
     found = run(takes_hwc(made()), HWC, layout="hwc")

@@ -69,7 +69,7 @@ def test_a_change_that_the_referee_does_not_confirm_does_not_count():
     limit = 10**9
     before = robustly.universal(call, X, Y, Linf(0.15), range=(-1, 1), times=1, share=1.0)
     assert before.rate > 0.5
-    asked["n"], limit = 0, int(before.forward.sum()) - len(X[:30]) + 1  # noqa: F841 - read by `call`
+    asked["n"], limit = 0, int(before.forward.sum()) - len(X[:30]) + 1
     after = robustly.universal(call, X, Y, Linf(0.15), range=(-1, 1), times=1, share=1.0)
     assert after.rate == 0
 
@@ -91,7 +91,9 @@ def test_doubts_are_told():
     with pytest.warns(SoundnessWarning, match="probabilities"):
         robustly.universal(lambda z: NET(z).softmax(1), X, Y, Linf(0.1), range=(-1, 1), times=1)
     with pytest.warns(SoundnessWarning, match="zero or not finite"):
-        robustly.universal(lambda z: NET(z.round()), X.sign(), NET(X.sign()).argmax(1), Linf(0.1), range=(-1, 1), times=1)
+        robustly.universal(
+            lambda z: NET(z.round()), X.sign(), NET(X.sign()).argmax(1), Linf(0.1), range=(-1, 1), times=1
+        )
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict
 
 import pytest
-
-from bench import autoattack, reference
 from bench.reference import Found
 from bench.subjects import LOADER, SUBJECTS, Subject, subject
+
+from bench import autoattack, reference
 
 ONE = Subject("fashion_plain", "fashion_mnist", "l2", 1.0, block=6)
 needs_data = pytest.mark.skipif(not LOADER.exists(), reason="the data of this benchmark are absent")

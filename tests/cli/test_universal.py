@@ -20,7 +20,10 @@ def test_the_rate_and_the_saved_change_are_those_of_the_model(here, run, monkeyp
         assert ((sums.argmax(1) != saved["y"])[saved["fooled"]]).all()
         assert saved["fooled"].sum() >= 8  # a third are of each class
         read = int(saved["read"].sum())
-        assert f"fooled {saved['fooled'].sum()} of {read} by one change: {100 * saved['fooled'].sum() / read:.1f} %" in said.out
+        assert (
+            f"fooled {saved['fooled'].sum()} of {read} by one change: {100 * saved['fooled'].sum() / read:.1f} %"
+            in said.out
+        )
         assert np.allclose(saved["x_adv"], np.clip(data["x"] + saved["change"], 0, 1))
 
 
@@ -72,7 +75,7 @@ def test_images_with_their_channels_last_are_saved_so(here, run):
     (here / "channels.py").write_text(CHANNELS)
     x = np.random.default_rng(0).uniform(0, 1, (6, 6, 5, 3)).astype(np.float32)
     space: dict = {}
-    exec(CHANNELS, space)  # noqa: S102 - the test's own text
+    exec(CHANNELS, space)
     y = space["first"]()(torch.from_numpy(x).permute(0, 3, 1, 2)).argmax(1).numpy()
     np.savez(here / "images.npz", x=x, y=y)
     assert "channels" not in sys.modules

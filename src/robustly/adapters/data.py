@@ -150,7 +150,9 @@ def _checked(
             f"{range[1]:g}) is declared. Leave the range out, or give the data as arrays in that range."
         )
     if raw.layout is not None and layout not in (None, raw.layout):
-        raise UsageError(f'{raw.name} is read as "{raw.layout}", but layout="{layout}" is declared. Leave the layout out.')
+        raise UsageError(
+            f'{raw.name} is read as "{raw.layout}", but layout="{layout}" is declared. Leave the layout out.'
+        )
     if raw.text or _is_text(raw.x):
         from robustly.adapters.texts import checked_texts
 

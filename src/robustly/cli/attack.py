@@ -23,7 +23,9 @@ BATCH = 256
 
 
 def attack(
-    name: Annotated[str, Parameter(name="ATTACK", group=options.WHAT, help="Its name in `robustly list attacks`, or universal.")],
+    name: Annotated[
+        str, Parameter(name="ATTACK", group=options.WHAT, help="Its name in `robustly list attacks`, or universal.")
+    ],
     model: options.Model,
     data: options.Data,
     /,

@@ -37,7 +37,14 @@ def refuse_settings(arguments: dict[str, Any], others: dict[str, bool]) -> None:
 
 
 def run(
-    here: Terminal, model: Model, data: Data, threat: Threat, arguments: dict[str, Any], seed: int, path: Path | None, spent: int
+    here: Terminal,
+    model: Model,
+    data: Data,
+    threat: Threat,
+    arguments: dict[str, Any],
+    seed: int,
+    path: Path | None,
+    spent: int,
 ) -> None:
     """Look for the change, say how many it fools, and save it. spent: forward passes before.
 
