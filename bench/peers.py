@@ -209,7 +209,7 @@ def install() -> None:
 
 @cache
 def _table() -> tuple[tuple[str, str, str], ...]:
-    return tuple(tuple(row) for row in _worker(["list"], 120)["attacks"])
+    return tuple(tuple(row) for row in _worker(["list"], 600)["attacks"])
 
 
 def _worker(arguments: list[str], timeout: float) -> dict:

@@ -1,7 +1,7 @@
-"""What AutoAttack itself finds, kept as records: python -m bench.reference MODEL --blocks 0 1 --seeds 0 1 2
+"""What AutoAttack itself finds, kept as records: python -m bench.reference SUBJECT --blocks 0 1 --seeds 0 1 2
 
 AutoAttack is that of its authors as the package pyautoattack carries it (version 'standard', batches of 250), run in the
-environment of the peers on blocks of 1000 examples. Each block and seed gives one record under bench/results/autoattack/:
+environment of the peers on blocks of the subject's own size. Each block and seed gives one record under bench/results/autoattack/:
 the examples it broke (judged again here, in float32, inside the ball), its passes and its seconds. It takes hours for
 thousands of examples, so the records are kept, and `python -m bench autoattack` compares with them.
 """
@@ -20,7 +20,6 @@ from robustly.goals import Goal
 from robustly.threats import Domain
 from robustly.threats.parse import NORMS
 
-BLOCK = 1000
 FOLDER = Path(__file__).parent / "results" / "autoattack"
 DAY = 86_400.0
 
@@ -60,14 +59,14 @@ def read(one: Subject, block: int, seed: int) -> Found | None:
 
 def make(one: Subject, block: int, seed: int) -> Found:
     """Run AutoAttack on a block."""
-    x, y = examples(one, BLOCK, block * BLOCK)
+    x, y = examples(one, one.block, block * one.block)
     net = network_of(one)
     job = Job("authors", "autoattack", one.norm, eps=one.eps, seed=seed, **one.place)
     done = run_peer(job, x, y, timeout=DAY)
     goal = Goal(y)
     wrong = goal.met(net(x))
     broken = goal.met(net(done.x)) & NORMS[one.norm](one.eps).at(x, Domain(0.0, 1.0)).contains(done.x) & ~wrong
-    places = tuple(tuple((mask.nonzero().flatten() + block * BLOCK).tolist()) for mask in (wrong, broken))
+    places = tuple(tuple((mask.nonzero().flatten() + block * one.block).tolist()) for mask in (wrong, broken))
     return Found(
         one.name, one.norm, one.eps, block, len(x), seed, *places, done.forward, done.backward, done.seconds, machine()
     )
@@ -76,7 +75,7 @@ def make(one: Subject, block: int, seed: int) -> Found:
 def main() -> None:
     """Make the records that are missing."""
     parser = argparse.ArgumentParser(prog="python -m bench.reference", description=__doc__)
-    parser.add_argument("name", choices=[s.name for s in SUBJECTS])
+    parser.add_argument("name", choices=[s.word for s in SUBJECTS])
     parser.add_argument("--blocks", type=int, nargs="+", default=[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     chosen = parser.parse_args()

@@ -22,13 +22,15 @@ LOADER = SHARED / "load.py"
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, its data and the radius it is attacked at. defended: was it trained to withstand it?"""
+    """A network, its data and the radius it is attacked at. name: of the network. defended: was it trained to withstand it?
+    block: how many examples AutoAttack is run on at a time (see bench/reference.py)."""
 
     name: str
     data: str
     norm: str
     eps: float
     defended: bool = True
+    block: int = 1000
 
     @property
     def carried(self) -> bool:
@@ -39,6 +41,11 @@ class Subject:
     def place(self) -> dict[str, str]:
         """Where another process finds the network: see `Job`."""
         return zoo_net(self.name) if self.carried else {"net": f"{LOADER}:model:{self.name}", "weights": ""}
+
+    @property
+    def word(self) -> str:
+        """What it is called on the command line: the network, and the norm where that isn't linf."""
+        return self.name if self.norm == "linf" else f"{self.name}:{self.norm}"
 
     @property
     def key(self) -> str:
@@ -54,19 +61,21 @@ SUBJECTS = (
     Subject("trades_mnist", "mnist", "linf", 0.3),
     Subject("fashion_plain", "fashion_mnist", "linf", 0.1, defended=False),
     Subject("resnet20_cifar", "cifar10", "linf", 2 / 255, defended=False),
+    Subject("fashion_adversarial", "fashion_mnist", "l2", 1.0, block=200),
+    Subject("fashion_adversarial", "fashion_mnist", "l1", 4.0, block=200),
 )
 
 
-def subject(name: str) -> Subject:
-    """A subject by name.
+def subject(word: str) -> Subject:
+    """A subject by what it is called on the command line.
 
     Raises:
         UsageError: there is none of that name.
     """
     for one in SUBJECTS:
-        if one.name == name:
+        if one.word == word:
             return one
-    raise UsageError(f"no subject {name}; there are {', '.join(s.name for s in SUBJECTS)}.")
+    raise UsageError(f"no subject {word}; there are {', '.join(s.word for s in SUBJECTS)}.")
 
 
 def network_of(one: Subject) -> nn.Module:

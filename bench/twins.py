@@ -29,7 +29,7 @@ COLUMNS = ("subject", "twin", "of the time", "scores apart", "same labels", "com
 
 def run(limit: int = ROWS, subjects: Sequence[str] = (), slow: bool = False) -> Outcome:
     """The table; slow: compile too."""
-    chosen = [s for s in SUBJECTS if (s.name in subjects if subjects else s.carried)]
+    chosen = [s for s in SUBJECTS if (s.word in subjects if subjects else s.carried and s.norm == "linf")]
     rows = tuple(row for s in chosen for row in compared(s, limit, slow))
     best = {s.name: min(float(r[2]) for r in rows if r[0] == s.name and r[1] in KINDS) for s in chosen}
     bars = tuple(Bar(f"{name}: the quickest twin, of the original's time", 1.0, share) for name, share in best.items())

@@ -37,7 +37,8 @@ def page() -> str:
     lines = [
         "# What there is",
         "",
-        "Written from the code by `python -m docs.attacks`. Arguments: `robustly list`.",
+        "Written from the code by `python -m docs.attacks`. Arguments: `robustly list`. One change for many inputs is none of these:",
+        "see [universal.md](universal.md).",
         "",
     ]
     for kind, title in KINDS:

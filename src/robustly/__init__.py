@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robustly.adapters.endpoint import endpoint
     from robustly.adapters.ensemble import mean_gradients, mean_logits, mean_losses
+    from robustly.adapters.hwc import takes_hwc
     from robustly.adapters.straight import straight_through
     from robustly.adapters.substitutes import Learnt, knockoff, substitute
     from robustly.attacks.apgd import apgd
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from robustly.auditing.audit import audit
     from robustly.auditing.single import Result, attack
     from robustly.auditing.transfer import transfer_matrix
+    from robustly.auditing.universal import universal
     from robustly.certify.beta_crown import beta_crown
     from robustly.certify.crown import alpha_crown, crown, crown_ibp, forward_lines
     from robustly.certify.interval import interval
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "robustly.adapters.ensemble": ("mean_gradients", "mean_logits", "mean_losses"),
     "robustly.adapters.endpoint": ("endpoint",),
+    "robustly.adapters.hwc": ("takes_hwc",),
     "robustly.adapters.straight": ("straight_through",),
     "robustly.adapters.substitutes": ("Learnt", "knockoff", "substitute"),
     "robustly.attacks.apgd": ("apgd",),
@@ -106,6 +109,7 @@ _HOMES = {
     "robustly.auditing.audit": ("audit",),
     "robustly.auditing.single": ("Result", "attack"),
     "robustly.auditing.transfer": ("transfer_matrix",),
+    "robustly.auditing.universal": ("universal",),
     "robustly.certify.beta_crown": ("beta_crown",),
     "robustly.certify.crown": ("alpha_crown", "crown", "crown_ibp", "forward_lines"),
     "robustly.certify.interval": ("interval",),

@@ -89,7 +89,11 @@ def test_bytes_become_fractions_unless_declared() -> None:
     ("x", "told"),
     [
         (unit(4, 3, 5, 5) * 255, r"look like 0\.\.255: they reach from .* to 25\d.*range=\(0, 255\)"),
-        (unit(4, 3, 5, 5) * 2, r"look like 0\.\.255"),
+        (
+            unit(4, 3, 5, 5) * 2,
+            r"reach from \S+ to (1\.9\d*), which is neither 0\.\.1 nor 0\.\.255\. Declare.*range=\(0, \1\)",
+        ),
+        ((unit(4, 3, 5, 5) * 40).round(), r"look like 0\.\.255: they reach from 0 to 40"),
         ((unit(4, 60) * 255).round(), r"look like 0\.\.255"),
         (torch.full((4, 3), 1.0).index_fill(0, torch.tensor([2]), float("nan")), r"input 2 has nan at \(0,\); 1 of 4"),
         (torch.full((4, 3), 1.0).index_fill(0, torch.tensor([3]), float("inf")), r"input 3 has inf at \(0,\)"),
@@ -128,6 +132,8 @@ def test_a_declared_range_is_checked_and_a_missing_one_is_told() -> None:
             (torch.zeros(4, 3).index_put((torch.tensor(2), torch.tensor(1)), torch.tensor(-1.0)), Y), range=(0, 1)
         )
     assert noted(load_data((unit(4, 1, 5, 5), Y), range=(0, 255)), "divided by 255 already")
+    with pytest.raises(UsageError, match=r"outside .*\[0, 1\]\. Declare the range.*range=\(0.*, 2\)"):
+        load_data((2 * unit(4, 1, 5, 5).round(), Y), range=(0, 1))
     flowers = load_data((unit(4, 4) * 7.9, Y))  # a table of lengths is no image
     assert flowers.domain == Domain()
     assert noted(flowers, "an attacker may leave that")

@@ -68,6 +68,15 @@ def test_a_broken_row_is_not_asked_again(name):
     assert sum(map(len, problem.asked)) == ledger.forward.sum()
 
 
+def test_one_step_under_l1_moves_one_coordinate():
+    problem = small()
+    problem.run(fgsm(), L1(0.3))
+    asked = torch.cat(problem.asked).flatten(1)
+    moved = torch.stack([(z != problem.x.flatten(1)).sum(1).min() for z in asked])
+    assert moved.max() == 1
+    assert (moved == 1).sum() > 20
+
+
 @pytest.mark.parametrize("name", LONG)
 def test_a_single_step(name):
     ledger = small().run(ATTACKS[name](steps=1), Linf(0.25))

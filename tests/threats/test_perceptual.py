@@ -107,7 +107,7 @@ def test_flat_layers_and_rows_apart():
     ("make", "says"),
     [
         (lambda: Features(0.3, network().train()), "training mode"),
-        (lambda: Features(0.3, network(), ("9",)), 'no layer "9"'),
+        (lambda: Features(0.3, network(), ("9",)), r'no layer "9"\. Known: 0, 1'),
         (lambda: Features(0.3, nn.Sequential(nn.Linear(2, 2)).eval()), "no ReLU"),
         (lambda: Features(0.3, lambda z: z), "nn.Module"),
         (lambda: Features(-1, network()), ">= 0"),

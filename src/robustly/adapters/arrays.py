@@ -16,12 +16,14 @@ from robustly.threats.base import Domain
 
 
 class Inputs(NamedTuple):
-    """x: float32 (N, ...). kind: "image" or "array". notes: what was detected, assumed or changed."""
+    """x: float32 (N, ...). kind: "image" or "array". notes: what was detected, assumed or changed. turned: were the
+    channels last?"""
 
     x: Tensor
     kind: Literal["image", "array"]
     domain: Domain
     notes: tuple[str, ...]
+    turned: bool
 
 
 def read_array(x: Any, range: tuple[float, float] | None = None, layout: str | None = None) -> Inputs:
@@ -42,7 +44,7 @@ def read_array(x: Any, range: tuple[float, float] | None = None, layout: str | N
         notes.append(
             f"whole numbers of shape {tuple(tensor[:, 0].shape)} are read as grey images {tuple(tensor.shape)}"
         )
-    tensor, is_image, told = channels_first(tensor, layout, torch_made=isinstance(x, Tensor))
+    tensor, is_image, turned, told = channels_first(tensor, layout, torch_made=isinstance(x, Tensor))
     notes += told
     if whole and domain == Domain(0.0, 255.0):
         tensor = tensor.to(torch.float32)
@@ -61,7 +63,7 @@ def read_array(x: Any, range: tuple[float, float] | None = None, layout: str | N
             notes.append(
                 f"the range {domain} is declared, but no value is above 1: were the data divided by 255 already?"
             )
-    return Inputs(tensor, "image" if is_image else "array", domain, tuple(notes))
+    return Inputs(tensor, "image" if is_image else "array", domain, tuple(notes), turned)
 
 
 def _tensor(x: Any) -> Tensor:

@@ -31,7 +31,8 @@ class Data:
     x: float32 (N, ...) within `domain`, or a tuple of N texts. y: int64 (N,). classes: names by label, empty where
     unknown. ids: one a row, 16 hex digits of sha256 over the float32 bytes (or UTF-8) and the label: the same wherever
     the example stands; exact copies are told apart by their count. digest: sha256 over ids and shape. notes: what was
-    detected or assumed. declared: the domain was declared with the data, not detected.
+    detected or assumed. declared: the domain was declared with the data, not detected. turned: images came with their
+    channels last; `x` has them first.
     """
 
     x: Batch
@@ -45,6 +46,7 @@ class Data:
     source: str | None
     notes: tuple[str, ...]
     declared: bool = False
+    turned: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
@@ -67,7 +69,7 @@ def load_data(
 
     limit: only so many examples: the first, or evenly over the class folders. classes: names in the order of the
     model's scores. range: lowest and highest input value; where it isn't declared it is detected, which the notes say.
-    layout: "chw" or "hwc" where the shape leaves it open.
+    layout: "chw" or "hwc", where the channels of images are; where it isn't said the shape tells, or it is asked for.
 
     Raises:
         UsageError: anything that would make the audit say something untrue; names the value and the remedy.
@@ -147,13 +149,17 @@ def _checked(
             f"{raw.name} is read in the range ({raw.range[0]:g}, {raw.range[1]:g}), but range=({range[0]:g}, "
             f"{range[1]:g}) is declared. Leave the range out, or give the data as arrays in that range."
         )
+    if raw.layout is not None and layout not in (None, raw.layout):
+        raise UsageError(
+            f'{raw.name} is read as "{raw.layout}", but layout="{layout}" is declared. Leave the layout out.'
+        )
     if raw.text or _is_text(raw.x):
         from robustly.adapters.texts import checked_texts
 
         texts, notes = checked_texts(raw.x)
-        x, kind, domain = texts, "text", Domain()
+        x, kind, domain, turned = texts, "text", Domain(), False
     else:
-        x, kind, domain, notes = read_array(raw.x, raw.range or range, layout or raw.layout)
+        x, kind, domain, notes, turned = read_array(raw.x, raw.range or range, layout or raw.layout)
     labels = read_labels(raw.y, len(x), classes or raw.classes)
     ids, copies = _ids(x, labels.y)
     notes = (*raw.notes, *notes, *labels.notes)
@@ -172,6 +178,7 @@ def _checked(
         word,
         notes,
         declared=kind != "text" and (raw.range or range) is not None,
+        turned=turned,
     )
 
 

@@ -17,10 +17,11 @@ _START = "input range "
 def detect_range(x: Tensor) -> tuple[Domain, str]:
     """The domain of floating inputs (N, ...) of which none is declared, and a sentence about their values.
 
-    All in [0, 1]: that. Images beyond it: unbounded, unless they look like 0..255.
+    All in [0, 1]: that. Images beyond it: refused where all are positive, else unbounded.
 
     Raises:
-        UsageError: the values look like 0..255, where an eps meant for [0, 1] would be nothing.
+        UsageError: the values look like 0..255, or images reach from 0 to beyond 1, where an eps meant for [0, 1] would be
+            little or nothing.
     """
     low, high = x.min().item(), x.max().item()
     if low >= 0 and high <= 1:
@@ -29,6 +30,12 @@ def detect_range(x: Tensor) -> tuple[Domain, str]:
         raise UsageError(
             f"the data look like 0..255: they reach from {low:g} to {high:g}. Divide by 255, or declare range=(0, 255) "
             "(--range 0,255); eps is then in the same units."
+        )
+    if x.dim() >= 3 and low >= 0 and 1.5 < high <= 255:
+        raise UsageError(
+            f"the data reach from {low:g} to {high:g}, which is neither 0..1 nor 0..255. Declare the range that the model was "
+            f"trained for, say range=(0, {high:g}) (--range 0,{high:g}), or range=(0, 255) for dark 8-bit images; eps is then "
+            "in the same units."
         )
     note = f"values reach from {low:g} to {high:g}: where no range is declared, an attacker may leave that (see range=)"
     if x.dim() == 4 and low < 0:
@@ -48,7 +55,7 @@ def refuse_outside(x: Tensor, domain: Domain) -> None:
     index = tuple(outside.nonzero()[0].tolist())
     low, high = x.min().item(), x.max().item()
     remedy = f"Declare the range the model was trained for, range=({low:g}, {high:g}), or scale the data."
-    if domain == Domain(0.0, 1.0) and low >= 0 and 1.5 < high <= 255:
+    if domain == Domain(0.0, 1.0) and _looks_like_bytes(x, low, high):
         remedy = "These look like 0..255: divide by 255, or declare range=(0, 255) (--range 0,255)."
     raise UsageError(
         f"input {index[0]} has the value {x[index].item():g} at {index[1:]}, outside the declared range {domain}. "
@@ -70,6 +77,7 @@ def has_noted_range(model: Model) -> bool:
 def _looks_like_bytes(x: Tensor, low: float, high: float) -> bool:
     if low < 0 or not 1.5 < high <= 255:
         return False
+    whole = bool((x == torch.round(x)).all())
     if x.dim() >= 3:
-        return True
-    return high >= 128 and bool((x == torch.round(x)).all())  # flattened images; a table of small numbers is no image
+        return high >= 128 or (whole and high >= 16)
+    return high >= 128 and whole  # flattened images; a table of small numbers is no image

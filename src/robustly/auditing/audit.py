@@ -22,7 +22,7 @@ from robustly.adapters.twin import EXACT, fast_twin
 from robustly.auditing.campaign import asking_of
 from robustly.auditing.others import with_others
 from robustly.auditing.plan import Plan, fitting, load_plan, with_surrogates
-from robustly.auditing.problem import Problem, one_size
+from robustly.auditing.problem import Problem, one_size, turned
 from robustly.auditing.progress import Watcher
 from robustly.auditing.recording import Source, recorded
 from robustly.auditing.run import Limits, Run, execute, tick
@@ -78,6 +78,7 @@ def audit(
     surrogates: Sequence[Any] = (),
     endpoint: str | Path | None = None,
     smooth: float | str | None = None,
+    layout: str | None = None,
     watch: Watcher | None = None,
     command: str | None = None,
 ) -> Record:
@@ -101,6 +102,8 @@ def audit(
         run folder; an interrupted run pays none of them again.
     smooth: audit the smoothed classifier of the model, under noise of this sigma, such as 0.25 or "laplace:0.25": the same
         as giving `robustly.smooth(model, sigma)` as the model. Its plan is "smoothed" by default.
+    layout: "chw" or "hwc", where the channels of images are; told by the shape where it isn't said. The model is given them
+        first, and so the record keeps them; see `takes_hwc` for a model that wants them last.
     watch: called with a `Snapshot` as the run goes.
 
     Raises:
@@ -108,9 +111,10 @@ def audit(
         Contradiction: an example was broken and certified.
         RunError: storage failed.
     """
-    threat, limits = as_threat(threat), _limits(time, until)
+    limits = _limits(time, until)
     chosen = None if plan is None else load_plan(plan)
-    examples = load_data(data, limit=limit, range=range, classes=names)
+    examples = load_data(data, limit=limit, range=range, classes=names, layout=layout)
+    threat = turned(as_threat(threat), examples)
     loaded = load_model(
         _named(model, endpoint),
         weights=weights,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from robustly.adapters.data import Data
 from robustly.core import keys
 from robustly.core.errors import UsageError
 from robustly.core.rows import Batch, take
@@ -40,6 +41,21 @@ def one_size(threat: Threat, like: Batch) -> str:
                 )
             marks.append(hashlib.sha256(mask.cpu().numpy().tobytes()).hexdigest()[:16])
     return " ".join([str(threat), *marks])
+
+
+def turned(threat: Threat, data: Data) -> Threat:
+    """The threat for inputs that were turned: a mask that was laid out as they were, (H, W, C) or (N, H, W, C), is turned too."""
+    if isinstance(threat, Both):
+        return replace(threat, first=turned(threat.first, data), second=turned(threat.second, data))
+    if isinstance(threat, Grid):
+        return replace(threat, threat=turned(threat.threat, data))
+    if not data.turned or not isinstance(threat, NormThreat) or threat.mask is None:
+        return threat
+    mask = torch.as_tensor(threat.mask)
+    channels, high, wide = data.shape
+    if mask.dim() in (3, 4) and tuple(mask.shape[-3:]) == (high, wide, channels):
+        return replace(threat, mask=mask.movedim(-1, -3))
+    return threat
 
 
 def _norms(threat: Threat) -> list[NormThreat]:

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from robustly.adapters.border import check_scores, in_range
 from robustly.adapters.data import load_data
+from robustly.adapters.layout import LAST, as_given
 from robustly.adapters.models import load_model
 from robustly.auditing.campaign import asking_of
 from robustly.auditing.doubts import masked, not_finite, single_draws
 from robustly.auditing.judge import VOTES, judge
 from robustly.auditing.plan import pooled
 from robustly.auditing.plan import walks as walks
-from robustly.auditing.problem import Problem
+from robustly.auditing.problem import Problem, turned
 from robustly.core.errors import RunError, SoundnessWarning, UsageError
 from robustly.core.rows import Batch, cut, device_of, put, take
 from robustly.core.specs import Entry, Spec, build, entries, lookup
@@ -76,6 +77,7 @@ def attack(
     closest: bool | None = None,
     range: tuple[float, float] | None = None,
     access: str | None = None,
+    layout: str | None = None,
 ) -> Result:
     """Attack B examples: attack(pgd(steps=20), model, x, y, Linf(8 / 255)).
 
@@ -83,12 +85,16 @@ def attack(
     example, at least 2, of which one is the judge's. closest: go on after the first success, for the nearest point; by
     default when eps is infinite.
 
+    layout: "chw" or "hwc", where the channels of images are; told by the shape where it isn't said. The model is given them
+    first (see `takes_hwc` for one that wants them last), and the result's x has them where the inputs had them.
+
     A model that answers the first 8 inputs differently when asked again is random (two passes each, on their account):
     the search goes on after a success, for the point of lowest margin, and the judge takes a vote, as in `audit`. Give
     such a model expected(...) attacks. A query budget below 4 has no room for the look.
 
     Warns with `SoundnessWarning`, and says it in the result, where gradients were zero or not finite or those of single
-    draws of a random model, the answers of that look are probabilities, or answers at counterexamples are not finite. None of these costs a pass of its own.
+    draws of a random model, the answers of that look are probabilities, answers at counterexamples are not finite, or inputs
+    were turned that nobody said are "hwc". None of these costs a pass of its own.
 
     Raises:
         UsageError: a target that is no label or the true one, an attack that cannot walk in the threat's sets, a query budget that
@@ -100,8 +106,8 @@ def attack(
             raise UsageError(f"{what} must be a whole number, got {value!r}.")
     if queries is not None and queries < 2:
         raise UsageError(f"a query budget is at least 2, one for the attack and one for the judge; got {queries}.")
-    threat = as_threat(threat)
-    data = load_data((x, y), range=range)
+    data = load_data((x, y), range=range, layout=layout)
+    threat = turned(as_threat(threat), data)
     loaded = in_range(load_model(model, range=range, access=access), data)
     inputs = data.x.to(loaded.device) if isinstance(data.x, Tensor) else data.x
     labels = data.y.to(device_of(inputs))
@@ -109,7 +115,7 @@ def attack(
     around = threat.at(inputs, loaded.domain)
     asking = asking_of(loaded)
     random, looks = False, 0
-    doubts: list[str] = []
+    doubts = [note for note in data.notes if note.endswith(LAST)]
     paid: Tensor | None = None
     if asking is not None:
         from robustly.auditing.meeting import meet
@@ -124,7 +130,7 @@ def attack(
     press_on = eps_of(threat) == float("inf") if closest is None else closest
     if asking is None:
         looks = 0 if queries is not None and queries < LOOKS + 2 else LOOKS
-        answers = _look(loaded, inputs, looks)
+        answers = look(loaded, inputs, looks)
         random = any(not torch.equal(answers[0], other) for other in answers[1:])
         if answers and loaded.access > Access.LABELS and answers[0].dim() == 2:
             loaded, told = check_scores(loaded, data, answers[0])
@@ -162,12 +168,13 @@ def attack(
     doubts += [tell(int(rows.sum())) for tell, rows in ((masked, flat), (not_finite, odd)) if rows.any()]
     for doubt in doubts:
         warnings.warn(doubt, SoundnessWarning, stacklevel=2)
+    points = as_given(points, data.turned) if isinstance(points, Tensor) else points
     return Result(
         points, success, distance, ledger.best_margin, ledger.forward, ledger.backward, flat, odd, tuple(doubts)
     )
 
 
-def _look(model: Model, x: Batch, times: int) -> list[Tensor]:
+def look(model: Model, x: Batch, times: int) -> list[Tensor]:
     """What the model says of the first inputs each time, NaN as 0: a random one says something else."""
     few = cut(x, slice(0, LOOKED_AT))
     return [torch.nan_to_num(model.ask(few.clone() if isinstance(few, Tensor) else few)) for _ in range(times)]

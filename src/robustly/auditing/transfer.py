@@ -12,7 +12,7 @@ from robustly.adapters.border import check_pair
 from robustly.adapters.data import Data, load_data
 from robustly.adapters.models import load_model
 from robustly.auditing.judge import judge
-from robustly.auditing.problem import Problem
+from robustly.auditing.problem import Problem, turned
 from robustly.auditing.single import refuse_misfit
 from robustly.auditing.statistics import clopper_pearson
 from robustly.core.errors import UsageError
@@ -40,6 +40,7 @@ def transfer_matrix(
     range: tuple[float, float] | None = None,
     device: str | None = None,
     trust_pickle: bool = False,
+    layout: str | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Transfer:
     """Attack each model, and ask every model about what was found: does a point that fools one fool another?
@@ -58,6 +59,7 @@ def transfer_matrix(
         range: lowest and highest input value.
         device: where to compute.
         trust_pickle: run code from model files that need it.
+        layout: "chw" or "hwc", as in `audit`.
         told: called with a line after each model.
 
     Raises:
@@ -69,9 +71,9 @@ def transfer_matrix(
         raise UsageError(
             "a transfer matrix wants at least one model, better two: transfer_matrix([a, b], data, threat)."
         )
-    threat = as_threat(threat)
     made = build("attack", attack, {}) if isinstance(attack, str) else attack
-    examples = load_data(data, range=range)
+    examples = load_data(data, range=range, layout=layout)
+    threat = turned(as_threat(threat), examples)
     loaded = []
     for source in models:
         model = load_model(source, range=range, device=device, trust_pickle=trust_pickle)

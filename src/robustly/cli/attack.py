@@ -9,7 +9,7 @@ from warnings import catch_warnings, simplefilter
 from cyclopts import Parameter
 
 from robustly.adapters.endpoint import is_address
-from robustly.cli import options, values
+from robustly.cli import options, universal, values
 from robustly.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ BATCH = 256
 
 
 def attack(
-    name: Annotated[str, Parameter(name="ATTACK", group=options.WHAT, help="Its name in `robustly list attacks`.")],
+    name: Annotated[
+        str, Parameter(name="ATTACK", group=options.WHAT, help="Its name in `robustly list attacks`, or universal.")
+    ],
     model: options.Model,
     data: options.Data,
     /,
@@ -47,6 +49,7 @@ def attack(
     batch: Annotated[str, Parameter(group=options.HOW, help="Examples a batch: auto or a number.")] = "auto",
     device: options.Device = "cpu",
     range_: options.Range = None,
+    layout: options.Layout = None,
     access: options.Access = None,
     weights: options.Weights = None,
     trust_pickle: options.TrustPickle = False,
@@ -62,7 +65,8 @@ def attack(
     """Run one attack by its name, and see what it breaks at what cost.
 
     Examples that the model gets wrong without any change are left out. Every
-    success is confirmed by the judge.
+    success is confirmed by the judge. `universal` looks for one change that
+    fools the model on most of them.
     """
     arguments, bounds, rows = values.settings(set_), values.interval(range_), values.batch(batch)
     class_count, names = values.classes(classes)
@@ -89,9 +93,14 @@ def attack(
             "this command keeps no answers, and those of an endpoint may cost money: audit it, with a --plan of this attack "
             "alone, or call robustly.attack from Python with robustly.endpoint(..., keep=FILE)."
         )
-    made = build("attack", name, arguments)
+    common = name == universal.NAME
+    if common:
+        given = {"--target": target is not None, "--queries": queries is not None}
+        given |= {"--closest": closest, "--batch": rows != "auto"}
+        universal.refuse_settings(arguments, given)
+    made = None if common else build("attack", name, arguments)
     under = parse_threat(threat)
-    examples = load_data(data, limit=limit, classes=names, range=bounds)
+    examples = load_data(data, limit=limit, classes=names, range=bounds, layout=layout)
     loaded = load_model(
         model,
         weights=weights,
@@ -104,6 +113,9 @@ def attack(
     loaded, warnings, spent, _ = check_pair(loaded, examples)
     for warning in (*warnings, *check_eps(under, examples, loaded)):
         here.complain(f"warning: {warning}", style="yellow")
+    if made is None:
+        universal.run(here, loaded, examples, under, arguments, seed, path, spent)
+        return exit_code()
     fitting(made, loaded, examples, under)
     if target is not None and not 0 <= target < (loaded.classes or target + 1):
         raise UsageError(f"--target is a label from 0 to {(loaded.classes or 1) - 1}, got {target}.")
@@ -127,6 +139,7 @@ def attack(
                     queries=queries,
                     closest=closest or None,
                     range=bounds,
+                    layout="chw",  # they were turned above
                     access=access,
                 )
             )
@@ -222,9 +235,10 @@ def save(path: Path, data: Data, index: Tensor, results: list[Result]) -> None:
     import numpy as np
     import torch
 
+    from robustly.adapters.layout import as_given
     from robustly.core.points import write_atomically
 
-    points = [r.x.cpu() for r in results if isinstance(r.x, torch.Tensor)]
+    points = [as_given(r.x.cpu(), data.turned) for r in results if isinstance(r.x, torch.Tensor)]
     texts = [text for r in results if not isinstance(r.x, torch.Tensor) for text in r.x]
     x: Any = torch.cat(points).numpy() if points else np.array(texts, dtype=np.str_)
     columns = {

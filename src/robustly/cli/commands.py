@@ -29,6 +29,7 @@ EXAMPLES = {
         "pgd zoo:fashion_adversarial zoo:fashion --threat linf:0.1",
         "pgd zoo:fashion_plain zoo:fashion --threat l2:1 --set steps=20",
         "fmn zoo:fashion_plain zoo:fashion --threat linf:inf --limit 20",
+        "universal zoo:fashion_plain zoo:fashion --threat linf:0.1",
     ),
     transfer: ("zoo:fashion_plain zoo:fashion_adversarial zoo:fashion \\\n    --threat linf:0.1 --attack difgsm",),
     plan: ("zoo:fashion_plain zoo:fashion --threat linf:0.1 --plan standard",),

@@ -61,6 +61,10 @@ Range: TypeAlias = Annotated[
         help="Lowest and highest input value, say 0,1; detected and shown if left out.",
     ),
 ]
+Layout: TypeAlias = Annotated[
+    str | None,
+    Parameter(group=MODEL, help="Where the channels of images are, chw or hwc; told by their shape if left out."),
+]
 Access: TypeAlias = Annotated[
     str | None,
     Parameter(group=MODEL, help="Grant the attacker no more than gradients, scores or labels."),

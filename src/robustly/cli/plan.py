@@ -40,6 +40,7 @@ def plan(
     ] = True,
     device: options.Device = "cpu",
     range_: options.Range = None,
+    layout: options.Layout = None,
     access: options.Access = None,
     weights: options.Weights = None,
     trust_pickle: options.TrustPickle = False,
@@ -69,7 +70,7 @@ def plan(
     from robustly.threats import eps_of, parse_threat
 
     under, loaded_plan = parse_threat(threat), load_plan(name)
-    examples = load_data(data, limit=limit, classes=names, range=bounds)
+    examples = load_data(data, limit=limit, classes=names, range=bounds, layout=layout)
     known = None if examples.kind == "text" else (examples.domain.low, examples.domain.high)
     loaded = load_model(
         model,

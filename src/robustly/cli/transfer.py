@@ -29,6 +29,7 @@ def transfer(
     seed: options.Seed = 0,
     device: options.Device = "cpu",
     range_: options.Range = None,
+    layout: options.Layout = None,
     trust_pickle: options.TrustPickle = False,
     out: Annotated[
         str | None,
@@ -65,7 +66,7 @@ def transfer(
 
     found = transfer_matrix(
         sources,
-        load_data(data, limit=limit, range=bounds),
+        load_data(data, limit=limit, range=bounds, layout=layout),
         threat,
         build("attack", attack, arguments),
         seed=seed,

@@ -60,7 +60,7 @@ class Features:
         layers = layers or tuple(name for name, m in known.items() if isinstance(m, nn.ReLU))
         for name in layers:
             if name not in known:
-                raise UsageError(f'the network of features has no layer "{name}".{nearest(name, known)}')
+                raise UsageError(f'the network of features has no layer "{name}".{nearest(name, filter(None, known))}')
         if not layers:
             raise UsageError("the network has no ReLU layer: name its layers, say Features(0.5, network, ('conv1',)).")
         object.__setattr__(self, "layers", layers)
