@@ -48,6 +48,7 @@ bench: $(READY)  ## run the benchmarks (long; the peers need make bench-env firs
 	    $(BIN)/python -m bench blackbox --subjects $$name --json bench/results/blackbox-$$name.json || true; done
 	for name in hybrids stateful endpoint bounds brackets smoothing; do \
 	    $(BIN)/python -m bench $$name --json bench/results/$$name.json || true; done
+	-$(BIN)/python -m bench certify --again --json bench/results/certify.json
 	$(BIN)/python -m docs.benchmarks
 
 bench-env: $(READY)  ## a separate environment with the peers, for parity tests and benchmarks
