@@ -23,12 +23,15 @@ NORMS = [Linf, L2, L1]
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("shape", [(1, 6, 6), (20,)])
 def test_finds_nearer_points_than_pgd(shape, norm):
-    """PGD breaks few within 0.9 of the distance found, and most within 1.1 of it."""
+    """PGD breaks few within 0.9 of the distance found, and many within 1.1 of it."""
     problem = small(shape)
     ledger = problem.run(fmn(100), norm(math.inf), press_on=True)
     assert ledger.firm.all()
     assert (problem.model.ask(ledger.point).argmax(1) != problem.y).all()
-    assert problem.run(pgd(60), norm(ledger.distance * 0.9)).firm.double().mean() < 0.2
+    most = (
+        0.4 if norm is L1 else 0.2
+    )  # in the ball itself PGD's steps along one coordinate at a time reach corners that FMN passes
+    assert problem.run(pgd(60), norm(ledger.distance * 0.9)).firm.double().mean() < most
     least = 0.2 if norm is L1 else 0.6  # one coordinate a step is a weak walk
     assert problem.run(pgd(60), norm(ledger.distance * 1.1)).firm.double().mean() >= least
 
