@@ -28,11 +28,9 @@ def test_finds_nearer_points_than_pgd(shape, norm):
     ledger = problem.run(fmn(100), norm(math.inf), press_on=True)
     assert ledger.firm.all()
     assert (problem.model.ask(ledger.point).argmax(1) != problem.y).all()
-    most = (
-        0.4 if norm is L1 else 0.2
-    )  # in the ball itself PGD's steps along one coordinate at a time reach corners that FMN passes
+    most = 0.3 if norm is L1 else 0.2  # there FMN ends in corners that PGD, a coordinate a step, gets past
     assert problem.run(pgd(60), norm(ledger.distance * 0.9)).firm.double().mean() < most
-    least = 0.2 if norm is L1 else 0.6  # one coordinate a step is a weak walk
+    least = 0.9 if norm is L1 else 0.6
     assert problem.run(pgd(60), norm(ledger.distance * 1.1)).firm.double().mean() >= least
 
 

@@ -85,12 +85,13 @@ def test_the_least_margin_is_that_of_all_cells(classes, number):
         assert np.abs((np.exp(said) if ensemble.log else said) - own).max() <= ensemble.error + 1e-12
         label = int(said[0].argmax())
         margins = [(own[:, label] - own[:, k]).min() for k in range(classes) if k != label]
+        pieces = reachable(ensemble, low, high)
         for k, wanted in zip([k for k in range(classes) if k != label], margins, strict=True):
             for merged in (1, 16, 256):
-                found = least_margin(ensemble, low, high, label, k, nodes=10**6, merged=merged)
+                found = least_margin(ensemble, pieces, label, k, nodes=10**6, merged=merged)
                 assert found.exact
                 assert found.lower == pytest.approx(wanted, abs=1e-9)
-            assert least_margin(ensemble, low, high, label, k, nodes=1).lower <= wanted + 1e-9
+            assert least_margin(ensemble, pieces, label, k, nodes=1).lower <= wanted + 1e-9
         goal = Goal(torch.tensor([label]))
         bound = trees(nodes=10**6)(model, around, goal)
         assert bool(bound.certified) == (min(margins) > ensemble.error)

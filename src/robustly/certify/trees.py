@@ -95,13 +95,18 @@ def trees(nodes: int = 5000, merged: int = 256) -> Certifier:
 
 
 def least_margin(
-    ensemble: Trees, low: np.ndarray, high: np.ndarray, first: int, second: int, nodes: int = 5000, merged: int = 256
+    ensemble: Trees,
+    pieces: Pieces,
+    first: int,
+    second: int,
+    nodes: int = 5000,
+    merged: int = 256,
+    until: tuple[float, float] = (-np.inf, np.inf),
 ) -> Least:
-    """The least of score `first` minus score `second` over the float32 points of a box (D,), exact sums in float64."""
-    pieces = reachable(ensemble, low, high)
+    """The least of score `first` minus score `second` over what is `reachable`, exact sums in float64."""
     base = float(ensemble.base[first] - ensemble.base[second])
     worth = pieces.worth[:, first] - pieces.worth[:, second]
-    return _search(merge(pieces._replace(worth=worth), merged), base, nodes, until=(-np.inf, np.inf))
+    return _search(merge(pieces._replace(worth=worth), merged), base, nodes, until)
 
 
 def reachable(ensemble: Trees, low: np.ndarray, high: np.ndarray) -> Pieces:
@@ -205,14 +210,10 @@ def _row(
     pieces = reachable(ensemble, low, high)
     label = int(goal.y if goal.target is None else goal.target)
     rivals = [k for k in range(ensemble.value.shape[1]) if k != label]
-    sign = 1.0 if goal.target is None else -1.0
-    found = []
+    until, found = (-ensemble.error, ensemble.error), []
     for k in rivals:
-        worth = sign * (pieces.worth[:, label] - pieces.worth[:, k])
-        base = sign * float(ensemble.base[label] - ensemble.base[k])
-        found.append(
-            _search(merge(pieces._replace(worth=worth), merged), base, nodes, (-ensemble.error, ensemble.error))
-        )
+        first, second = (label, k) if goal.target is None else (k, label)
+        found.append(least_margin(ensemble, pieces, first, second, nodes, merged, until))
         decided = found[-1].lower <= ensemble.error
         if decided == (goal.target is None):
             break  # one rival that may win settles an untargeted goal, one that stays ahead a targeted one
